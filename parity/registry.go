@@ -1,0 +1,7 @@
+package parity
+
+// runners says who computes the outputs of each kind. One line per kind; its runner lies in a file of its own.
+var runners = map[string]Runner{
+	"benchmark": runBenchmark,
+	"metrics":   runMetrics,
+}
