@@ -4,4 +4,11 @@ package parity
 var runners = map[string]Runner{
 	"benchmark": runBenchmark,
 	"metrics":   runMetrics,
+
+	"flow_schedule":      runSchedule,
+	"flow_training_grid": runTrainingGrid,
+	"timestep_density":   runDensity,
+	"flow_step":          runStep,
+	"dpo_loss":           runPairLoss,
+	"dpo_velocity_grad":  runVelocityGradient,
 }

@@ -1,0 +1,58 @@
+package flow
+
+import (
+	"fmt"
+	"math"
+)
+
+// Density turns a raw random number into a place u on the descending training grid (large u means little noise).
+type Density struct {
+	Kind      string  // "uniform" (or "none"), "logit_normal", "mode"
+	Mean, Std float64 // of logit_normal
+	Scale     float64 // of mode
+}
+
+// Normal tells whether the density wants a standard normal draw; the others want a uniform one.
+func (d Density) Normal() bool { return d.Kind == "logit_normal" }
+
+// Validate reports an unknown kind.
+func (d Density) Validate() error {
+	switch d.Kind {
+	case "uniform", "none", "mode":
+		return nil
+	case "logit_normal":
+		if d.Std > 0 {
+			return nil
+		}
+		return fmt.Errorf("timestep density logit_normal: std %v is not positive", d.Std)
+	}
+	return fmt.Errorf("timestep density: %q is unknown; use uniform, logit_normal or mode", d.Kind)
+}
+
+// U is the place on the grid, in [0, 1].
+func (d Density) U(draw float64) float64 {
+	switch d.Kind {
+	case "logit_normal":
+		return 1 / (1 + math.Exp(-(d.Mean + d.Std*draw)))
+	case "mode":
+		c := math.Cos(math.Pi * draw / 2)
+		return 1 - draw - d.Scale*(c*c-1+draw)
+	}
+	return draw
+}
+
+// GridIndex is the index of u on a grid of n levels. u may reach 1, where the reference fails: the last level is used.
+func GridIndex(u float64, n int) int { return min(max(int(u*float64(n)), 0), n-1) }
+
+// LossWeight is the weight of a sample's loss at sigma: "none" 1, "sigma_sqrt" σ⁻², "cosmap" 2/(π(1−2σ+2σ²)).
+func LossWeight(kind string, sigma float64) (float64, error) {
+	switch kind {
+	case "", "none":
+		return 1, nil
+	case "sigma_sqrt":
+		return 1 / (sigma * sigma), nil
+	case "cosmap":
+		return 2 / (math.Pi * (1 - 2*sigma + 2*sigma*sigma)), nil
+	}
+	return 0, fmt.Errorf("loss weighting: %q is unknown; use none, sigma_sqrt or cosmap", kind)
+}

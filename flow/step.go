@@ -1,0 +1,116 @@
+package flow
+
+import "math"
+
+// Step is one stochastic step from sigma to Next: x' = mean + Std·ξ with mean = X·x + V·v. Every form of the step is
+// linear in sample and velocity, so sampling, log-probability and gradient need these numbers only. They are stored with
+// a trajectory, so that training never depends on a scheduler's state.
+type Step struct {
+	Sigma, Next float64
+	Std         float64 // of the injected noise, 0 for a deterministic step
+	X, V        float64 // coefficients of the mean
+}
+
+// maxExactStd is the largest share of sigma' that the exact form injects as fresh noise.
+const maxExactStd = 0.95
+
+// NewStep is the step between two neighbours of a schedule of n steps under churn (the authors use 0.1): γ = min(churn/n,
+// √2−1), std = σ√((1+γ)²−1). Churn 0 is the Euler step in every form.
+//
+//	paper      δ = v + std²/(2σ)·(−x + (1−σ)v), mean = x + (σ'−σ)δ
+//	corrected  mean = x + (σ'−σ)v − std²/(2σ)·(x + (1−σ)v), which keeps the marginal to first order
+//	exact      mean = (1−σ')·x̂0 + √(σ'²−std²)·ε̂ with x̂0 = x−σv, ε̂ = x+(1−σ)v and std ≤ 0.95σ', which keeps it for
+//	           any std and makes the last step noise-free
+func NewStep(form Form, sigma, next float64, n int, churn float64) Step {
+	gamma := math.Min(churn/float64(n), math.Sqrt2-1)
+	std := sigma * math.Sqrt((1+gamma)*(1+gamma)-1)
+	s := Step{Sigma: sigma, Next: next, Std: std}
+	dt := next - sigma
+	if churn == 0 {
+		s.X, s.V = 1, dt
+		return s
+	}
+	k := std * std / (2 * sigma)
+	switch form {
+	case Paper:
+		s.X, s.V = 1-dt*k, dt*(1+k*(1-sigma))
+	case Exact:
+		s.Std = math.Min(std, maxExactStd*next)
+		noise := math.Sqrt(next*next - s.Std*s.Std)
+		s.X, s.V = 1-next+noise, -sigma*(1-next)+noise*(1-sigma)
+	default:
+		s.X, s.V = 1-k, dt-k*(1-sigma)
+	}
+	return s
+}
+
+// Steps are all steps of a schedule of len(sigmas)−1 steps.
+func Steps(form Form, sigmas []float32, churn float64) []Step {
+	n := len(sigmas) - 1
+	steps := make([]Step, n)
+	for i := range steps {
+		steps[i] = NewStep(form, float64(sigmas[i]), float64(sigmas[i+1]), n, churn)
+	}
+	return steps
+}
+
+// Advance writes next = mean + Std·noise for one sample. noise may be nil when Std is 0; next may be sample.
+func (s Step) Advance(next, sample, velocity, noise []float32) {
+	for k := range next {
+		mean := s.X*float64(sample[k]) + s.V*float64(velocity[k])
+		if s.Std != 0 {
+			mean += s.Std * float64(noise[k])
+		}
+		next[k] = float32(mean)
+	}
+}
+
+// Mean writes the mean of the step.
+func (s Step) Mean(mean, sample, velocity []float32) {
+	s.noiseFree().Advance(mean, sample, velocity, nil)
+}
+
+func (s Step) noiseFree() Step {
+	s.Std = 0
+	return s
+}
+
+// logNormaliser is the constant −ln std − ½ ln 2π of an element's log-probability.
+func (s Step) logNormaliser() float64 { return -math.Log(s.Std) - 0.5*math.Log(2*math.Pi) }
+
+// LogProbElements writes ℓ_k = −(x'_k−mean_k)²/(2·std²) − ln std − ½ ln 2π. Std must not be 0.
+func (s Step) LogProbElements(out, sample, velocity, next []float32) {
+	c, n := 1/(2*s.Std*s.Std), s.logNormaliser()
+	for k := range out {
+		d := float64(next[k]) - s.X*float64(sample[k]) - s.V*float64(velocity[k])
+		out[k] = float32(n - d*d*c)
+	}
+}
+
+// LogProb is the mean of ℓ over the elements that the mask keeps; see Mask for what "mean" divides by. A step without
+// noise has no density: its log-probability is 0 for every policy.
+func (s Step) LogProb(sample, velocity, next []float32, mask *Mask) float64 {
+	if s.Std == 0 {
+		return 0
+	}
+	var square float64
+	mask.each(len(sample), func(k int) {
+		d := float64(next[k]) - s.X*float64(sample[k]) - s.V*float64(velocity[k])
+		square += d * d
+	})
+	kept, divisor := mask.counts(len(sample))
+	return (float64(kept)*s.logNormaliser() - square/(2*s.Std*s.Std)) / float64(divisor)
+}
+
+// addLogProbGradient adds factor·dℓ/dv to grad: dℓ/dv_k = m_k·(x'_k−mean_k)·V/(D·std²).
+func (s Step) addLogProbGradient(grad, sample, velocity, next []float32, mask *Mask, factor float64) {
+	if s.Std == 0 || factor == 0 {
+		return
+	}
+	_, divisor := mask.counts(len(sample))
+	f := factor * s.V / (float64(divisor) * s.Std * s.Std)
+	mask.each(len(sample), func(k int) {
+		d := float64(next[k]) - s.X*float64(sample[k]) - s.V*float64(velocity[k])
+		grad[k] += float32(f * d)
+	})
+}
