@@ -2,6 +2,9 @@ package parity
 
 // runners says who computes the outputs of each kind. One line per kind; its runner lies in a file of its own.
 var runners = map[string]Runner{
+	"safetensors_file": runTensorFile,
+	"bad_file":         runBadFile,
+
 	"benchmark": runBenchmark,
 	"metrics":   runMetrics,
 
