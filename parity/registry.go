@@ -14,4 +14,5 @@ var runners = map[string]Runner{
 	"flow_step":          runStep,
 	"dpo_loss":           runPairLoss,
 	"dpo_velocity_grad":  runVelocityGradient,
+	"tokenize":           runTokenize,
 }
