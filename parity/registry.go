@@ -15,4 +15,8 @@ var runners = map[string]Runner{
 	"dpo_loss":           runPairLoss,
 	"dpo_velocity_grad":  runVelocityGradient,
 	"tokenize":           runTokenize,
+
+	"vae":        runVAE,
+	"t5_encoder": runT5,
+	"clip_text":  runCLIPText,
 }

@@ -1,0 +1,152 @@
+package clip
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sciflux/sciflux/engine"
+	"github.com/sciflux/sciflux/model/weights"
+	"github.com/sciflux/sciflux/store/safetensors"
+)
+
+// Text is a CLIP text tower with its weights. Its methods may be called by several goroutines.
+type Text struct {
+	Config TextConfig
+	be     engine.Backend
+	close  func() error
+
+	tokens, positions *engine.Weight
+	tower             tower
+	final             norm
+}
+
+// OpenText loads a CLIPTextModel folder: config.json and model.safetensors, one file or shards. Close it when done:
+// weights may be views of the files.
+func OpenText(dir string, be engine.Backend, storage weights.Storage) (*Text, error) {
+	config, err := ReadTextConfig(dir)
+	if err != nil {
+		return nil, fmt.Errorf("load clip text encoder: %w", err)
+	}
+	src, err := safetensors.OpenDir(dir, "model")
+	if err != nil {
+		return nil, fmt.Errorf("load clip text encoder %s: %w", dir, err)
+	}
+	t := &Text{Config: config, be: be, close: src.Close}
+	l := weights.NewLoader(src, storage)
+	l.Optional(weights.PositionIDs)
+	t.declare(l)
+	if err := l.Load(); err != nil {
+		src.Close()
+		return nil, fmt.Errorf("load clip text encoder %s: %w", dir, err)
+	}
+	return t, nil
+}
+
+func (t *Text) declare(l *weights.Loader) {
+	c := t.Config
+	l.Matrix(&t.tokens, "text_model.embeddings.token_embedding.weight", c.VocabSize, c.Width)
+	l.Matrix(&t.positions, "text_model.embeddings.position_embedding.weight", c.MaxPositions, c.Width)
+	t.tower.declare(l, c.tower(), "text_model.encoder.layers")
+	declareNorm(l, &t.final, "text_model.final_layer_norm", c.Width)
+}
+
+// Close releases the files.
+func (t *Text) Close() error { return t.close() }
+
+// chunkRows bounds the tokens worked on at once.
+const chunkRows = 4096
+
+// Forward gives the last hidden states after the final norm [B, L, C], and of each row the state at its end-of-text
+// token [B, C], as host tensors. ids are rows of length L, at most the config's positions. Attention is causal, so
+// padding after the end does not change the pooled state.
+func (t *Text) Forward(ctx context.Context, ids []int32, length int) (hidden, pooled *engine.Tensor, err error) {
+	batch, err := t.check(ids, length)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := t.Config.Width
+	hidden = engine.Wrap(make([]float32, batch*length*c), batch, length, c)
+	err = t.encode(ctx, ids, length, func(from, n int, h engine.View) {
+		y := t.be.Alloc(n*length, c)
+		t.be.LayerNorm(engine.All(y), h, t.final.weight, t.final.bias, t.Config.Eps)
+		t.be.Download(hidden.Floats()[from*length*c:(from+n)*length*c], y)
+		t.be.Free(y)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	pooled = engine.Wrap(make([]float32, batch*c), batch, c)
+	for b := range batch {
+		at := t.Config.end(ids[b*length : (b+1)*length])
+		copy(pooled.Floats()[b*c:(b+1)*c], hidden.Floats()[(b*length+at)*c:])
+	}
+	return hidden, pooled, nil
+}
+
+func (t *Text) check(ids []int32, length int) (int, error) {
+	batch, err := weights.Rows(ids, length)
+	if err != nil {
+		return 0, fmt.Errorf("encode with clip: %w", err)
+	}
+	if length > t.Config.MaxPositions {
+		return 0, fmt.Errorf("encode with clip: %d tokens, the model has %d positions; truncate the prompt", length, t.Config.MaxPositions)
+	}
+	return batch, nil
+}
+
+// end is the place of a row's end-of-text token. Configs with the old id 2 mean the row's largest id, others their own
+// id; the first place counts, and place 0 where the id does not occur.
+func (c TextConfig) end(row []int32) int {
+	at := 0
+	for i, id := range row {
+		if c.EOS == 2 {
+			if id > row[at] {
+				at = i
+			}
+		} else if id == c.EOS {
+			return i
+		}
+	}
+	return at
+}
+
+// encode runs the tower over chunks of whole rows and hands the states before the final norm to done.
+func (t *Text) encode(ctx context.Context, ids []int32, length int, done func(from, n int, h engine.View)) error {
+	c, batch := t.Config.Width, len(ids)/length
+	chunk := min(batch, max(1, chunkRows/length))
+	host := make([]float32, chunk*length*c)
+	position := make([]float32, c)
+	for from := 0; from < batch; from += chunk {
+		n := min(chunk, batch-from)
+		x := host[:n*length*c]
+		if err := weights.Lookup(x, t.tokens, ids[from*length:(from+n)*length]); err != nil {
+			return fmt.Errorf("encode with clip: %w", err)
+		}
+		for l := range length {
+			weights.Row(position, t.positions, l)
+			for b := range n {
+				row := x[(b*length+l)*c:]
+				for k, v := range position {
+					row[k] += v
+				}
+			}
+		}
+		if err := t.layers(ctx, x, n, length, func(h engine.View) { done(from, n, h) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Text) layers(ctx context.Context, x []float32, n, length int, done func(h engine.View)) error {
+	h := t.be.Alloc(n*length, t.Config.Width)
+	s := t.tower.scratch(t.be, n*length)
+	defer func() { s.free(); t.be.Free(h) }()
+	t.be.Upload(h, x)
+	all := func(v engine.View) engine.View { return v }
+	if err := t.tower.run(ctx, s, engine.All(h), engine.Layout{B: n, T: length}, true, all); err != nil {
+		return err
+	}
+	done(engine.All(h))
+	return nil
+}

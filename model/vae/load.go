@@ -1,0 +1,226 @@
+package vae
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/sciflux/sciflux/engine"
+	"github.com/sciflux/sciflux/model/weights"
+	"github.com/sciflux/sciflux/store/safetensors"
+)
+
+// Options of Open.
+type Options struct {
+	Storage weights.Storage
+	// Config describes a file without a config.json of its own. nil takes the sizes from the tensors' shapes and the rest
+	// (32 groups, scaling and shift) from FLUX.1.
+	Config *Config
+}
+
+// Open loads an autoencoder from a diffusers folder (config.json and diffusion_pytorch_model.safetensors, one file or
+// shards), from a folder with ae.safetensors, or from such a file. Close it when done: weights may be views of the file.
+func Open(path string, be engine.Backend, o Options) (*VAE, error) {
+	config, src, closer, err := open(path, o.Config)
+	if err != nil {
+		return nil, fmt.Errorf("load vae %s: %w", path, err)
+	}
+	v := &VAE{Config: config, be: be, close: closer}
+	if err := v.load(src, o.Storage); err != nil {
+		closer()
+		return nil, fmt.Errorf("load vae %s: %w", path, err)
+	}
+	return v, nil
+}
+
+const originalFile = "ae.safetensors"
+
+func open(path string, given *Config) (Config, safetensors.Source, func() error, error) {
+	stat, err := os.Stat(path)
+	if err != nil {
+		return Config{}, nil, nil, fmt.Errorf("%w; give a vae folder or an ae.safetensors file", err)
+	}
+	if stat.IsDir() {
+		_, noConfig := os.Stat(filepath.Join(path, "config.json"))
+		if _, err := os.Stat(filepath.Join(path, originalFile)); err != nil || noConfig == nil {
+			return openFolder(path, given)
+		}
+		path = filepath.Join(path, originalFile)
+	}
+	file, err := safetensors.Open(path)
+	if err != nil {
+		return Config{}, nil, nil, err
+	}
+	config, err := fileConfig(file, given)
+	if err != nil {
+		file.Close()
+		return Config{}, nil, nil, err
+	}
+	return config, file, file.Close, nil
+}
+
+func openFolder(dir string, given *Config) (Config, safetensors.Source, func() error, error) {
+	var config Config
+	var err error
+	if given != nil {
+		config, err = *given, given.Validate()
+	} else {
+		config, err = ReadConfig(dir)
+	}
+	if err != nil {
+		return Config{}, nil, nil, err
+	}
+	set, err := safetensors.OpenDir(dir, "diffusion_pytorch_model")
+	if err != nil {
+		return Config{}, nil, nil, err
+	}
+	return config, set, set.Close, nil
+}
+
+// fileConfig is the given config, or FLUX's with the sizes of the file.
+func fileConfig(src safetensors.Source, given *Config) (Config, error) {
+	if given != nil {
+		return *given, given.Validate()
+	}
+	original, err := detect(src)
+	if err != nil {
+		return Config{}, err
+	}
+	c := FluxConfig()
+	n := naming{original: original}
+	rows := func(name string) int {
+		info, ok := src.Info(name)
+		if !ok || len(info.Shape) == 0 {
+			return 0
+		}
+		return info.Shape[0]
+	}
+	c.BlockOutChannels = nil
+	for {
+		width := rows(n.resnet(n.down(len(c.BlockOutChannels)), 0) + ".conv1.weight")
+		if width == 0 {
+			break
+		}
+		c.BlockOutChannels = append(c.BlockOutChannels, width)
+	}
+	c.LayersPerBlock = 0
+	for rows(n.resnet(n.down(0), c.LayersPerBlock)+".conv1.weight") > 0 {
+		c.LayersPerBlock++
+	}
+	c.LatentChannels = rows("encoder.conv_out.weight") / 2
+	if err := c.Validate(); err != nil {
+		return Config{}, fmt.Errorf("sizes read from the tensors: %w", err)
+	}
+	return c, nil
+}
+
+// declare adds the tensors of layers to a loader.
+type declare struct {
+	*weights.Loader
+	naming
+}
+
+func (d declare) norm(n *norm, name string, width int) {
+	d.Vector(&n.weight, name+".weight", width)
+	d.Vector(&n.bias, name+".bias", width)
+}
+
+func (d declare) conv(c *conv, name string, out, in int, at engine.Conv) {
+	c.at = at
+	d.Conv(&c.weight, name+".weight", out, in, at.Kernel)
+	d.Vector(&c.bias, name+".bias", out)
+}
+
+func (d declare) resnet(r *resnet, name string, in, out int) {
+	d.norm(&r.norm1, name+".norm1", in)
+	d.conv(&r.conv1, name+".conv1", out, in, same(3))
+	d.norm(&r.norm2, name+".norm2", out)
+	d.conv(&r.conv2, name+".conv2", out, out, same(3))
+	if in != out {
+		r.shortcut = &conv{}
+		d.conv(r.shortcut, name+d.pick(".conv_shortcut", ".nin_shortcut"), out, in, same(1))
+	}
+}
+
+func (d declare) middle(m *middle, half string, width int, attend bool) {
+	d.resnet(&m.first, d.midResnet(half, 0), width, width)
+	d.resnet(&m.second, d.midResnet(half, 1), width, width)
+	if !attend {
+		return
+	}
+	m.attention = &attention{}
+	a := m.attention
+	base := d.attention(half)
+	d.norm(&a.norm, base+d.pick(".group_norm", ".norm"), width)
+	var matrices, vectors []string
+	for _, part := range []string{d.pick(".to_q", ".q"), d.pick(".to_k", ".k"), d.pick(".to_v", ".v")} {
+		matrices = append(matrices, base+part+".weight")
+		vectors = append(vectors, base+part+".bias")
+	}
+	var extra []int // the original file stores these matrices as 1×1 convolutions
+	if d.original {
+		extra = []int{1, 1}
+	}
+	out := base + d.pick(".to_out.0", ".proj_out")
+	d.Stack(&a.qkv, matrices, []int{width, width, width}, width, extra...)
+	d.Vectors(&a.qkvBias, vectors, []int{width, width, width})
+	d.Stack(&a.out, []string{out + ".weight"}, []int{width}, width, extra...)
+	d.Vector(&a.toBias, out+".bias", width)
+}
+
+func (v *VAE) load(src safetensors.Source, storage weights.Storage) error {
+	original, err := detect(src)
+	if err != nil {
+		return err
+	}
+	c := v.Config
+	levels := len(c.BlockOutChannels)
+	d := declare{weights.NewLoader(src, storage), naming{original, levels}}
+	fine, coarse := c.BlockOutChannels[0], c.BlockOutChannels[levels-1]
+
+	e := &v.encoder
+	d.conv(&e.in, "encoder.conv_in", fine, c.InChannels, same(3))
+	e.levels = make([]level, levels)
+	width := fine
+	for i, out := range c.BlockOutChannels {
+		l := &e.levels[i]
+		d.level(l, d.down(i), width, out, c.LayersPerBlock)
+		if i < levels-1 {
+			l.downsample = &conv{}
+			d.conv(l.downsample, d.down(i)+d.pick(".downsamplers.0.conv", ".downsample.conv"), out, out, halving)
+		}
+		width = out
+	}
+	d.middle(&e.mid, "encoder", coarse, c.MidAttention)
+	d.head(&e.out, "encoder", coarse, 2*c.LatentChannels)
+
+	e = &v.decoder
+	d.conv(&e.in, "decoder.conv_in", coarse, c.LatentChannels, same(3))
+	d.middle(&e.mid, "decoder", coarse, c.MidAttention)
+	e.levels = make([]level, levels)
+	width = coarse
+	for i := range e.levels {
+		l, out := &e.levels[i], c.BlockOutChannels[levels-1-i]
+		d.level(l, d.up(i), width, out, c.LayersPerBlock+1)
+		if i < levels-1 {
+			l.upsample = &conv{}
+			d.conv(l.upsample, d.up(i)+d.pick(".upsamplers.0.conv", ".upsample.conv"), out, out, same(3))
+		}
+		width = out
+	}
+	d.head(&e.out, "decoder", fine, c.OutChannels)
+	return d.Load()
+}
+
+func (d declare) level(l *level, name string, in, out, count int) {
+	l.resnets = make([]resnet, count)
+	for j := range l.resnets {
+		d.resnet(&l.resnets[j], d.naming.resnet(name, j), in, out)
+		in = out
+	}
+}
+
+func (d declare) head(h *head, half string, in, out int) {
+	d.norm(&h.norm, half+d.pick(".conv_norm_out", ".norm_out"), in)
+	d.conv(&h.conv, half+".conv_out", out, in, same(3))
+}
