@@ -1,0 +1,368 @@
+package configs
+
+import "time"
+
+// Config is everything a run can be told. Struct tags: yaml is the key, default the value when no layer sets it (on a
+// section, "key=value" overrides the default of one of its keys), valid the bounds, enum the allowed values.
+type Config struct {
+	// Preset whose values this file starts from: world, world-smoke, flux-dev or flux-dev-paper. Empty: the plain
+	// defaults.
+	Preset string `yaml:"preset"`
+	// Name of the run; object keys and workflow ids begin with it. Empty: the preset's or the file's name.
+	Name string `yaml:"name"`
+	// Root of every random number of the run: data order, noises, initial weights, drawn scenes.
+	Seed uint64 `yaml:"seed" default:"1"`
+
+	// The frozen model that is fine-tuned.
+	Model Model `yaml:"model"`
+	// The pictures and prompts.
+	Data Data `yaml:"data"`
+	// The adapter that is trained.
+	LoRA LoRA `yaml:"lora"`
+	// Stage 1, supervised fine-tuning with the rectified-flow loss.
+	SFT SFT `yaml:"sft"`
+	// Stage 2, online fine-tuning: masked DPO on the model's own pictures.
+	OFT OFT `yaml:"oft"`
+	// Rules that end or pause stage 2 when it goes wrong.
+	Stop Stop `yaml:"stop"`
+	// The measurement on held-out prompts.
+	Eval Eval `yaml:"eval"`
+	// Runs beside the main one that put its gain into proportion.
+	Compare Compare `yaml:"compare"`
+	// The scorer whose preference stage 2 follows.
+	Reward Reward `yaml:"reward"`
+	// How many checkpoints are kept.
+	Checkpoint Checkpoint `yaml:"checkpoint"`
+	// Where checkpoints and every other object of a run are stored.
+	Store Store `yaml:"store"`
+	// The Temporal service that makes the run durable.
+	Temporal Temporal `yaml:"temporal"`
+	// How a worker uses its machine. None of these settings changes a result.
+	Worker Worker `yaml:"worker"`
+}
+
+// Model says what is fine-tuned.
+type Model struct {
+	// Pipeline folder in the Hugging Face layout (model_index.json, transformer, vae, text_encoder, text_encoder_2,
+	// tokenizer, tokenizer_2, scheduler), or `world` for the tiny one inside the binary.
+	Pipeline string `yaml:"pipeline" default:"world" valid:"nonempty"`
+	// Adapter to start from: a LoRA file or folder in diffusers, PEFT or kohya names. Empty: a fresh adapter. This starts
+	// a new run from weights; an interrupted run is continued with `sciflux resume`.
+	Adapter string `yaml:"adapter"`
+	// Compute type: auto takes bf16 where the processor multiplies it fast (AMX), else f32. Base weights are kept in the
+	// type of their files; adapter and optimiser are always fp32.
+	DType string `yaml:"dtype" default:"auto" enum:"auto|f32|bf16"`
+	// Length T5 prompts are padded to, in tokens; 0 takes the tokenizer's own. FLUX.1 dev 512, schnell 256.
+	TextTokens int `yaml:"text_tokens" default:"0" valid:">=0"`
+}
+
+// Data says what it is trained on.
+type Data struct {
+	// Folder of Science-T2I parquet files (train-*.parquet, test_S-*.parquet, …; also inside data/), or `world` for the
+	// procedural data set, which the run draws itself.
+	Source string `yaml:"source" default:"world" valid:"nonempty"`
+	// Split that SFT and the prompts of OFT are taken from.
+	TrainSplit string `yaml:"train_split" default:"train" valid:"nonempty"`
+	// Tuples of the training split that are used, counted from its start; 0 takes all.
+	TrainTuples int `yaml:"train_tuples" default:"0" valid:">=0"`
+	// Side of the square training pictures in pixels; a multiple of 16 (VAE factor 8, patches of 2).
+	Resolution int `yaml:"resolution" default:"64" valid:">=16"`
+	// Prompt that SFT pairs with the right picture: implicit (as the authors), explicit, or both in turn.
+	Captions string `yaml:"captions" default:"implicit" enum:"implicit|explicit|both"`
+	// JSON file of {"prompt", "object"} pairs for OFT, as the authors use. Empty: the implicit prompts of the training
+	// split with their object nouns.
+	Prompts string `yaml:"prompts"`
+	// Keep encoded pictures between steps instead of encoding them again.
+	CacheLatents bool `yaml:"cache_latents" default:"true"`
+	// Keep encoded prompts, so that the text encoders can leave memory.
+	CacheText bool `yaml:"cache_text" default:"true"`
+}
+
+// LoRA says which weights are trained.
+type LoRA struct {
+	// Modules that get an adapter: those whose dotted name is a target or ends with "." and a target.
+	Targets []string `yaml:"targets" default:"[to_k, to_q, to_v, to_out.0]" valid:"nonempty"`
+	// Rank of the two factors.
+	Rank int `yaml:"rank" default:"16" valid:">0"`
+	// Scale of the adapter is alpha/rank.
+	Alpha float64 `yaml:"alpha" default:"16" valid:">0"`
+	// Initial values of factor A: gaussian has standard deviation 1/rank (the authors), kaiming is uniform in ±1/√in.
+	// Factor B starts at zero.
+	Init string `yaml:"init" default:"gaussian" enum:"gaussian|kaiming"`
+}
+
+// Optim are the settings of AdamW, the same set in both stages.
+type Optim struct {
+	// Learning rate after warm-up.
+	LR float64 `yaml:"lr" default:"2e-5" valid:">0"`
+	// Steps over which the rate rises from 0: step j (from 0) has lr·min(1, j/warmup_steps).
+	WarmupSteps int `yaml:"warmup_steps" default:"0" valid:">=0"`
+	// Decay rates of the two moments.
+	Betas [2]float64 `yaml:"betas" default:"[0.9, 0.999]" valid:">=0,<1"`
+	// Added to the root of the second moment.
+	Eps float64 `yaml:"eps" default:"1e-8" valid:">0"`
+	// Decoupled weight decay: weights shrink by lr·weight_decay a step.
+	WeightDecay float64 `yaml:"weight_decay" default:"1e-4" valid:">=0"`
+	// Gradients are scaled down to this global norm; 0 leaves them.
+	MaxGradNorm float64 `yaml:"max_grad_norm" default:"1" valid:">=0"`
+	// Decay of an exponential moving average of the adapter, which then is what is evaluated and exported; 0: none.
+	EMA float64 `yaml:"ema" default:"0" valid:">=0,<1"`
+}
+
+// SFT is stage 1.
+type SFT struct {
+	// Optimiser steps; 0 skips the stage.
+	Steps int `yaml:"steps" default:"400" valid:">=0"`
+	// Pictures of one forward pass.
+	Batch int `yaml:"batch" default:"4" valid:">0"`
+	// Forward passes whose gradients make one step.
+	Accumulate int `yaml:"accumulate" default:"1" valid:">0"`
+	Optim      `yaml:",inline"`
+	// Which noise levels are trained how often.
+	Density Density `yaml:"density"`
+	// Weight of the loss at noise level s: none is 1, sigma_sqrt s⁻², cosmap 2/(π(1−2s+2s²)).
+	Weighting string `yaml:"weighting" default:"none" enum:"none|sigma_sqrt|cosmap"`
+	// Value of the guidance input of a guidance-distilled model (FLUX.1 dev) in training. The authors train with 0.
+	Guidance float64 `yaml:"guidance" default:"0" valid:">=0"`
+	// Steps between two checkpoints: what an interruption can cost at most.
+	ChunkSteps int `yaml:"chunk_steps" default:"100" valid:">0"`
+}
+
+// Density is the distribution of noise levels in SFT, over the descending training grid: large u is little noise.
+type Density struct {
+	// uniform, logit_normal (u = sigmoid(mean + std·z)) or mode (u = 1 − u0 − scale·(cos²(πu0/2) − 1 + u0)).
+	Kind string `yaml:"kind" default:"uniform" enum:"uniform|logit_normal|mode"`
+	// Mean of logit_normal.
+	Mean float64 `yaml:"mean" default:"0"`
+	// Standard deviation of logit_normal.
+	Std float64 `yaml:"std" default:"1" valid:">0"`
+	// Scale of mode.
+	Scale float64 `yaml:"scale" default:"1.29"`
+}
+
+// OFT is stage 2.
+type OFT struct {
+	// Rounds of generate, score and train; 0 skips the stage.
+	Epochs int `yaml:"epochs" default:"40" valid:">=0"`
+	// Prompts of one epoch.
+	PromptsPerEpoch int `yaml:"prompts_per_epoch" default:"8" valid:">0"`
+	// Pictures of each prompt; every two of them with different scores are a pair.
+	ImagesPerPrompt int `yaml:"images_per_prompt" default:"2" valid:">=2"`
+	// Denoising steps of a rollout; each is also a training step of its pair.
+	Steps int `yaml:"steps" default:"30" valid:">0"`
+	// Noise of the stochastic sampler: γ = min(s_churn/steps, √2−1), std = σ√((1+γ)²−1).
+	SChurn float64 `yaml:"s_churn" default:"0.1" valid:">=0"`
+	// Value of the guidance input in rollouts and training.
+	Guidance float64 `yaml:"guidance" default:"0" valid:">=0"`
+	// The places where the authors' arithmetic and the mathematics part.
+	Forms Forms `yaml:"forms"`
+	// Sharpness of the preference: the loss is −ln sigmoid(beta·Δρ).
+	Beta float64 `yaml:"beta" default:"10" valid:">0"`
+	// Probability ratios are clamped to [1−eps_clamp, 1+eps_clamp].
+	EpsClamp float64 `yaml:"eps_clamp" default:"0.1" valid:">0,<1"`
+	// Pairs with scores closer than this train nothing, SciScore units. 0 drops equal scores only.
+	MinGap float64 `yaml:"min_gap" default:"0" valid:">=0"`
+	// Prompts whose pairs make one optimiser step; a divisor of prompts_per_epoch.
+	AccumulatePairs int `yaml:"accumulate_pairs" default:"2" valid:">0"`
+	Optim           `yaml:",inline" default:"lr=3e-4"`
+	// Where in the picture the preference counts.
+	Mask Mask `yaml:"mask"`
+	// Epochs between two full checkpoints. In between only what the next epoch needs is stored.
+	ChunkEpochs int `yaml:"chunk_epochs" default:"1" valid:">0"`
+}
+
+// Forms chooses, place by place, the authors' arithmetic (paper) or what the mathematics asks for (corrected).
+type Forms struct {
+	// Drift of the stochastic step. paper: the correction has the wrong sign and is scaled twice, so noise is just added;
+	// corrected: keeps the marginal to first order in std; exact: keeps it for any std, last step without noise.
+	Step string `yaml:"step" default:"exact" enum:"paper|corrected|exact"`
+	// Box corners outside the picture. paper: wrap round as negative Python slices do, often to an empty mask;
+	// corrected: clamped to the picture.
+	Corners string `yaml:"corners" default:"corrected" enum:"paper|corrected"`
+	// Masked log-probability. paper: divided by all elements, so small boxes train weakly; corrected: by those kept.
+	Mean string `yaml:"mean" default:"corrected" enum:"paper|corrected"`
+	// DPO mean. paper: over all B² entries, a quarter of the gradient plus a constant; corrected: over ordered pairs.
+	Pairs string `yaml:"pairs" default:"corrected" enum:"paper|corrected"`
+	// Noise levels the training pass reads. paper: those of a 1024×1024 picture that its evaluation left in the shared
+	// scheduler; corrected: those stored with the trajectory.
+	Sigmas string `yaml:"sigmas" default:"corrected" enum:"paper|corrected"`
+}
+
+// Mask limits the preference to the subject.
+type Mask struct {
+	// none: the whole picture without a mask; detector: the subject's box; full: a box of the whole picture.
+	Policy string `yaml:"policy" default:"detector" enum:"none|detector|full"`
+	// Detector folder (GroundingDINO), or `world` for the procedural world's own.
+	Detector string `yaml:"detector" default:"world"`
+	// What a picture without a detection does. full: counts as a whole; skip: its pairs train nothing; stop: the run ends
+	// with a data error.
+	OnEmpty string `yaml:"on_empty" default:"full" enum:"full|skip|stop"`
+}
+
+// Stop are the rules that watch stage 2. Each can stop it (the run goes on to evaluation and report with the newest
+// checkpoint, and says why), pause it until `resume`, or be off.
+type Stop struct {
+	// The mean score of the pictures falls far below its best.
+	RewardCollapse RewardCollapse `yaml:"reward_collapse"`
+	// The policy is far from the reference.
+	KLToReference Limit `yaml:"kl_to_reference" default:"limit=0.5"`
+	// Most masks stop all gradient.
+	DeadMasks Limit `yaml:"dead_masks" default:"limit=0.5"`
+	// Most ratios are outside the clamp and pass no gradient.
+	ClampSaturation Limit `yaml:"clamp_saturation" default:"limit=0.9"`
+}
+
+// RewardCollapse compares window means of the reward.
+type RewardCollapse struct {
+	// What to do.
+	Action string `yaml:"action" default:"stop" enum:"stop|pause|off"`
+	// Fall of the mean over `window` epochs below the best such mean, SciScore units.
+	Drop float64 `yaml:"drop" default:"2" valid:">0"`
+	// Epochs of the mean.
+	Window int `yaml:"window" default:"10" valid:">0"`
+}
+
+// Limit is a rule that acts when a value stays over its limit.
+type Limit struct {
+	// What to do.
+	Action string `yaml:"action" default:"stop" enum:"stop|pause|off"`
+	// Highest allowed value. KL: nats per element and step; masks and clamp: share in 0..1.
+	Limit float64 `yaml:"limit" default:"0.5" valid:">0"`
+	// Epochs in a row over the limit before the rule acts.
+	Patience int `yaml:"patience" default:"3" valid:">0"`
+}
+
+// Eval is the measurement at the end, and the small one during training.
+type Eval struct {
+	// Splits that are measured.
+	Splits []string `yaml:"splits" default:"[test_S, test_C]" valid:"nonempty"`
+	// Tuples of each split, spread evenly over its tasks; 0 takes all.
+	Tuples int `yaml:"tuples" default:"0" valid:">=0"`
+	// Pictures of each prompt; all variants get the same noises.
+	Pictures int `yaml:"pictures" default:"2" valid:">0"`
+	// Denoising steps.
+	Steps int `yaml:"steps" default:"30" valid:">0"`
+	// Value of the guidance input.
+	Guidance float64 `yaml:"guidance" default:"0" valid:">=0"`
+	// Noise of the sampler as in oft.s_churn; 0 is plain Euler. The authors evaluate with 0.1.
+	SChurn float64 `yaml:"s_churn" default:"0" valid:">=0"`
+	// Root of the evaluation noises, kept apart from the run's seed so that runs can be compared picture by picture.
+	Seed uint64 `yaml:"seed" default:"1234"`
+	// Resamples of the paired bootstrap intervals.
+	Bootstrap int `yaml:"bootstrap" default:"2000" valid:">0"`
+	// The small evaluation during training.
+	During During `yaml:"during"`
+}
+
+// During is the evaluation between chunks: implicit prompts of the first split, always the same noises.
+type During struct {
+	// SFT steps between evaluations, rounded up to the end of a chunk; 0: none.
+	EverySteps int `yaml:"every_steps" default:"0" valid:">=0"`
+	// OFT epochs between evaluations; 0: none.
+	EveryEpochs int `yaml:"every_epochs" default:"0" valid:">=0"`
+	// Tuples.
+	Tuples int `yaml:"tuples" default:"16" valid:">0"`
+	// Pictures of each prompt.
+	Pictures int `yaml:"pictures" default:"1" valid:">0"`
+}
+
+// Compare are extra trainings for the report.
+type Compare struct {
+	// Also continue SFT from its checkpoint for as long as OFT took, and evaluate that beside it. It never becomes the
+	// run's adapter.
+	SameTimeSFT bool `yaml:"same_time_sft" default:"false"`
+}
+
+// Reward is the scorer.
+type Reward struct {
+	// SciScore folder (a CLIP-H in Hugging Face layout), or `world` for the tiny one inside the binary.
+	SciScore string `yaml:"sciscore" default:"world" valid:"nonempty"`
+	// Pictures scored at once.
+	Batch int `yaml:"batch" default:"16" valid:">0"`
+}
+
+// Checkpoint is retention. Ends of stages and the reference of stage 2 are always kept.
+type Checkpoint struct {
+	// Newest checkpoints of each stage that are kept.
+	KeepLast int `yaml:"keep_last" default:"3" valid:">0"`
+}
+
+// Store is where objects live.
+type Store struct {
+	// embedded: the S3 service that the binary starts itself; s3: any S3 service; disk: a folder.
+	Kind string `yaml:"kind" default:"embedded" enum:"embedded|s3|disk"`
+	// Address of the S3 service, such as https://s3.example.org. Empty with kind s3: Amazon's, by region.
+	Endpoint string `yaml:"endpoint"`
+	// Bucket.
+	Bucket string `yaml:"bucket" default:"sciflux" valid:"nonempty"`
+	// Region that requests are signed for.
+	Region string `yaml:"region" default:"us-east-1" valid:"nonempty"`
+	// Put the bucket into the path instead of the host name.
+	PathStyle bool `yaml:"path_style" default:"true"`
+	// Folder of kind disk.
+	Path string `yaml:"path"`
+	// Access key id.
+	AccessKey Secret `yaml:"access_key" default:"env=AWS_ACCESS_KEY_ID"`
+	// Secret access key.
+	SecretKey Secret `yaml:"secret_key" default:"env=AWS_SECRET_ACCESS_KEY"`
+	// Session token of temporary credentials.
+	SessionToken Secret `yaml:"session_token"`
+}
+
+// Secret says where a secret is found; the secret itself is never in a config.
+type Secret struct {
+	// Name of the environment variable that holds it.
+	Env string `yaml:"env"`
+	// Path of the file that holds it, which then counts instead of the variable; a final newline is dropped.
+	File string `yaml:"file"`
+}
+
+// Temporal is the workflow service.
+type Temporal struct {
+	// host:port. Empty: the service that the binary starts itself.
+	Address string `yaml:"address"`
+	// Namespace.
+	Namespace string `yaml:"namespace" default:"sciflux" valid:"nonempty"`
+	// Task queues are named with this prefix; workers and runs must agree on it.
+	QueuePrefix string `yaml:"queue_prefix" default:"sciflux" valid:"nonempty"`
+	// Keep stage, step and status as search attributes. They must be registered in an external namespace; `sciflux
+	// doctor` prints the command.
+	SearchAttributes bool `yaml:"search_attributes" default:"true"`
+	// API key.
+	APIKey Secret `yaml:"api_key"`
+	// Encryption of the connection.
+	TLS TLS `yaml:"tls"`
+}
+
+// TLS of the Temporal connection.
+type TLS struct {
+	// Use TLS. On by itself when another key of this section is set.
+	Enabled bool `yaml:"enabled" default:"false"`
+	// PEM file of the authority that signed the server's certificate; empty: the system's.
+	CAFile string `yaml:"ca_file"`
+	// PEM file of the client certificate.
+	CertFile string `yaml:"cert_file"`
+	// PEM file of the client key.
+	KeyFile string `yaml:"key_file"`
+	// Name expected in the server's certificate.
+	ServerName string `yaml:"server_name"`
+}
+
+// Worker is how a process works.
+type Worker struct {
+	// Threads of the kernels of one activity; 0: cores divided by concurrency.
+	Threads int `yaml:"threads" default:"0" valid:">=0"`
+	// What the backward pass finds in memory. full: only block inputs, the rest is recomputed; selective: attention is
+	// recomputed; none: everything is kept.
+	Memory string `yaml:"memory" default:"none" enum:"full|selective|none"`
+	// Shards generated, scored or evaluated at once by one process.
+	Concurrency int `yaml:"concurrency" default:"1" valid:">0"`
+	// Parts that pair generation, scoring and evaluation are split into, for any number of workers.
+	Shards int `yaml:"shards" default:"2" valid:">0"`
+	// A worker that is silent for this long is taken for dead and its activity is given to another one.
+	HeartbeatTimeout time.Duration `yaml:"heartbeat_timeout" default:"10s" valid:">=1s"`
+	// An activity that finishes no step for this long counts as hung.
+	HangAfter time.Duration `yaml:"hang_after" default:"10m" valid:">=1s"`
+	// Time a leaving worker has to finish its step and commit a checkpoint.
+	StopGrace time.Duration `yaml:"stop_grace" default:"2m" valid:">=1s"`
+}

@@ -1,0 +1,326 @@
+package configs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sort"
+	"strings"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/viper"
+	"go.yaml.in/yaml/v3"
+)
+
+// envPrefix begins every environment variable that sets a key: SCIFLUX_SFT_LR sets sft.lr.
+const envPrefix = "SCIFLUX_"
+
+// Sources is where Load takes settings from, lowest layer first.
+type Sources struct {
+	Name    string   // a preset's name or the path of a YAML file; a file may name its preset. Empty: defaults only
+	Environ []string // "KEY=value" as os.Environ gives
+	Set     []string // "path=value" of --set
+}
+
+// Load builds a config from its layers, checks it, and reports everything wrong with it at once as *Error.
+func Load(src Sources) (Config, error) {
+	l := newLoader()
+	l.named(src.Name)
+	l.environ(src.Environ)
+	l.set(src.Set)
+	c, err := l.finish()
+	if err == nil && c.Name == "" && src.Name != "" {
+		c.Name = strings.TrimSuffix(filepath.Base(src.Name), filepath.Ext(src.Name))
+	}
+	return c, err
+}
+
+// Parse reads the YAML that Resolved wrote. Keys that are missing get today's defaults, unknown ones are errors.
+func Parse(resolved string) (Config, error) {
+	l := newLoader()
+	l.document("resolved config", []byte(resolved))
+	return l.finish()
+}
+
+// Default is the config without any layer.
+func Default() Config {
+	c, err := newLoader().finish()
+	if err != nil {
+		panic("configs: the defaults do not hold: " + err.Error())
+	}
+	return c
+}
+
+// loader fills viper layer by layer and remembers who set what.
+type loader struct {
+	v        *viper.Viper
+	origin   map[string]string // path → file:line, variable or flag
+	problems problems
+}
+
+func newLoader() *loader {
+	l := &loader{v: viper.New(), origin: map[string]string{}}
+	for i := range Fields() {
+		f := &fieldList[i]
+		l.v.SetDefault(f.Path, f.defaultValue())
+	}
+	return l
+}
+
+// defaultValue decodes the default tag; a tag that does not decode is a fault of the program.
+func (f *Field) defaultValue() any {
+	if f.Default == "" || f.Default == `""` {
+		return reflect.Zero(f.typ).Interface()
+	}
+	v, err := f.decodeText(f.Default)
+	if err != nil {
+		panic(fmt.Sprintf("configs: default of %s: %v", f.Path, err))
+	}
+	return v
+}
+
+// named loads a preset or a file with the preset it names.
+func (l *loader) named(name string) {
+	if name == "" {
+		return
+	}
+	if text, ok := presetText(name); ok {
+		l.document("preset "+name, text)
+		l.v.Set("preset", name)
+		return
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		l.problems.add("", "", presetCure(name), "%q is neither a preset nor a file that can be read: %v", name, cause(err))
+		return
+	}
+	if base := presetOf(text); base != "" {
+		base, ok := base, false
+		var preset []byte
+		if preset, ok = presetText(base); !ok {
+			l.problems.add("preset", name, presetCure(base), "%q is not a preset", base)
+		} else {
+			l.document("preset "+base, preset)
+		}
+	}
+	l.document(name, text)
+}
+
+// cause strips the path that os errors repeat.
+func cause(err error) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+// presetOf reads the key `preset` of a file, leniently: the strict pass over the same text reports what is wrong.
+func presetOf(text []byte) string {
+	var head struct {
+		Preset string `yaml:"preset"`
+	}
+	if err := yaml.NewDecoder(bytes.NewReader(text)).Decode(&head); err != nil {
+		return ""
+	}
+	return head.Preset
+}
+
+// document merges one YAML document into the settings.
+func (l *loader) document(name string, text []byte) {
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	var doc yaml.Node
+	err := dec.Decode(&doc)
+	if errors.Is(err, io.EOF) {
+		return // an empty file sets nothing
+	}
+	if err != nil {
+		l.problems.add("", name, "fix the YAML", "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		return
+	}
+	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
+		l.problems.add("", name, "keep one document", "the file goes on after the end of its first document")
+		return
+	}
+	values := map[string]any{}
+	l.mapping(name, "", doc.Content[0], values)
+	if err := l.v.MergeConfigMap(values); err != nil {
+		l.problems.add("", name, "", "%v", err)
+	}
+}
+
+// mapping checks one mapping node and stores its values under their nested keys.
+func (l *loader) mapping(file, path string, n *yaml.Node, out map[string]any) {
+	n = resolveAlias(n)
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
+		return // a section without keys
+	}
+	if n.Kind != yaml.MappingNode {
+		l.problems.add(path, at(file, n), "write its keys below it, indented", "expected a section, got %s", describe(n))
+		return
+	}
+	seen := map[string]int{}
+	for i := 0; i < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		full := join(path, key.Value)
+		if line, twice := seen[key.Value]; twice {
+			l.problems.add(full, at(file, key), "keep one of them", "given twice, first in line %d", line)
+			continue
+		}
+		seen[key.Value] = key.Line
+		switch f, known := fieldAt(full); {
+		case known:
+			v, err := f.decode(value)
+			if err != nil {
+				l.problems.add(full, at(file, value), "", "%v", err)
+				continue
+			}
+			out[key.Value], l.origin[full] = v, at(file, value)
+		case isSection(full):
+			inner := map[string]any{}
+			l.mapping(file, full, value, inner)
+			if len(inner) > 0 {
+				out[key.Value] = inner
+			}
+		default:
+			l.unknown(full, at(file, key))
+		}
+	}
+}
+
+func at(file string, n *yaml.Node) string { return fmt.Sprintf("%s:%d", file, n.Line) }
+
+// unknown reports a key that does not exist, with the nearest one that does.
+func (l *loader) unknown(path, where string) {
+	for _, s := range []string{"access_key", "secret_key", "session_token", "api_key"} {
+		if strings.HasPrefix(last(path), s) || strings.Contains(last(path), "password") {
+			l.problems.add(path, where, "name the variable in env or the file in file, as in store.secret_key.env",
+				"unknown key; secrets are never written in a config")
+			return
+		}
+	}
+	cure := "see `sciflux config schema`"
+	if near, ok := nearest(path, keysFor(path)); ok {
+		cure = "did you mean " + near + "?"
+	}
+	l.problems.add(path, where, cure, "unknown key")
+}
+
+// keysFor lists what could have been meant: keys and sections, those of the same section first.
+func keysFor(path string) []string {
+	var keys []string
+	for _, f := range Fields() {
+		keys = append(keys, f.Path)
+	}
+	for _, s := range sections() {
+		keys = append(keys, s.path)
+	}
+	parent := strings.TrimSuffix(path, last(path))
+	sort.SliceStable(keys, func(i, j int) bool {
+		return strings.HasPrefix(keys[i], parent) && !strings.HasPrefix(keys[j], parent)
+	})
+	return keys
+}
+
+// environ applies the SCIFLUX_ variables. A variable whose name begins with no section is somebody else's.
+func (l *loader) environ(environ []string) {
+	byName := map[string]*Field{}
+	var names []string
+	for i := range Fields() {
+		name := envName(fieldList[i].Path)
+		byName[name] = &fieldList[i]
+		names = append(names, name)
+	}
+	sorted := append([]string(nil), environ...)
+	sort.Strings(sorted)
+	for _, entry := range sorted {
+		name, raw, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(name, envPrefix) || raw == "" {
+			continue
+		}
+		if f, ok := byName[name]; ok {
+			l.text(f, raw, name)
+			continue
+		}
+		if envSection(name) {
+			cure := "unset it"
+			if near, ok := nearest(name, names); ok {
+				cure = "did you mean " + near + "?"
+			}
+			l.problems.add("", name, cure, "names no key")
+		}
+	}
+}
+
+func envName(path string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
+}
+
+func envSection(name string) bool {
+	for _, s := range sections() {
+		if strings.HasPrefix(name, envName(s.path)+"_") {
+			return true
+		}
+	}
+	return false
+}
+
+// set applies --set path=value.
+func (l *loader) set(pairs []string) {
+	for _, pair := range pairs {
+		path, raw, found := strings.Cut(pair, "=")
+		path = strings.TrimSpace(path)
+		where := "--set " + path
+		if !found || path == "" {
+			l.problems.add("", "--set "+pair, "write --set sft.lr=1e-4", "expected path=value")
+			continue
+		}
+		if f, ok := fieldAt(path); ok {
+			l.text(f, raw, where)
+			continue
+		}
+		if isSection(path) {
+			l.problems.add(path, where, "name one of its keys", "is a section")
+			continue
+		}
+		l.unknown(path, where)
+	}
+}
+
+// text sets one key from text.
+func (l *loader) text(f *Field, raw, where string) {
+	v, err := f.decodeText(raw)
+	if err != nil {
+		l.problems.add(f.Path, where, "", "%v", err)
+		return
+	}
+	l.v.Set(f.Path, v)
+	l.origin[f.Path] = where
+}
+
+// finish decodes all layers and validates. Values that did not decode keep the layer below, so that one slip does not
+// hide the others.
+func (l *loader) finish() (Config, error) {
+	var c Config
+	err := l.v.UnmarshalExact(&c, func(d *mapstructure.DecoderConfig) {
+		d.TagName = "yaml"
+		d.Squash = true
+		d.WeaklyTypedInput = false
+	})
+	if err != nil {
+		l.problems.add("", "", "", "%v", err)
+		return Config{}, l.problems.err()
+	}
+	for _, p := range c.check() {
+		p.Where = l.origin[p.Path]
+		l.problems = append(l.problems, p)
+	}
+	if err := l.problems.err(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}

@@ -1,0 +1,219 @@
+package configs
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Validate reports everything wrong with the config at once, as *Error.
+func (c Config) Validate() error { return problems(c.check()).err() }
+
+// check runs the bounds of the field tags, then the rules between fields.
+func (c *Config) check() problems {
+	var ps problems
+	v := reflect.ValueOf(c).Elem()
+	for i := range Fields() {
+		f := &fieldList[i]
+		f.checkValue(v.FieldByIndex(f.index), &ps)
+	}
+	c.checkTraining(&ps)
+	c.checkInputs(&ps)
+	c.checkEval(&ps)
+	c.checkServices(&ps)
+	return ps
+}
+
+// checkValue applies enum and bounds to one value, or to each element of a list.
+func (f *Field) checkValue(v reflect.Value, ps *problems) {
+	if k := v.Kind(); k == reflect.Slice || k == reflect.Array {
+		if v.Len() == 0 && contains(f.Bounds, "nonempty") {
+			ps.add(f.Path, "", "give at least one", "is empty")
+		}
+		for i := range v.Len() {
+			f.checkScalar(v.Index(i), ps)
+		}
+		return
+	}
+	f.checkScalar(v, ps)
+}
+
+func (f *Field) checkScalar(v reflect.Value, ps *problems) {
+	if f.Enum != nil && !contains(f.Enum, v.String()) {
+		cure := "use " + strings.Join(f.Enum, ", ")
+		if near, ok := nearest(v.String(), f.Enum); ok {
+			cure = "did you mean " + near + "? " + cure
+		}
+		ps.add(f.Path, "", cure, "%q is not allowed", v.String())
+	}
+	for _, b := range f.Bounds {
+		if !within(v, b) {
+			ps.add(f.Path, "", "", "%v is not allowed: must be %s", v.Interface(), boundWords(b))
+		}
+	}
+}
+
+// within reports whether v keeps bound b: nonempty, or a comparison with a number or duration.
+func within(v reflect.Value, b string) bool {
+	if b == "nonempty" {
+		return v.Kind() != reflect.String || v.String() != ""
+	}
+	op, limit := parseBound(b)
+	var x float64
+	switch v.Kind() {
+	case reflect.Int, reflect.Int64:
+		x = float64(v.Int())
+	case reflect.Float64:
+		x = v.Float()
+	}
+	switch op {
+	case ">":
+		return x > limit
+	case ">=":
+		return x >= limit
+	case "<":
+		return x < limit
+	default:
+		return x <= limit
+	}
+}
+
+// parseBound splits ">=1s" into its operator and number; durations are in nanoseconds.
+func parseBound(b string) (op string, limit float64) {
+	op = b[:1]
+	if len(b) > 1 && b[1] == '=' {
+		op = b[:2]
+	}
+	rest := b[len(op):]
+	if x, err := strconv.ParseFloat(rest, 64); err == nil {
+		return op, x
+	}
+	d, err := time.ParseDuration(rest)
+	if err != nil {
+		panic("configs: bound " + b + " is neither number nor duration")
+	}
+	return op, float64(d)
+}
+
+func boundWords(b string) string {
+	if b == "nonempty" {
+		return "given"
+	}
+	op, _ := parseBound(b)
+	words := map[string]string{">": "above", ">=": "at least", "<": "below", "<=": "at most"}
+	return words[op] + " " + b[len(op):]
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+// checkTraining holds the rules of the two stages.
+func (c *Config) checkTraining(ps *problems) {
+	if c.SFT.Steps == 0 && c.OFT.Epochs == 0 {
+		ps.add("sft.steps", "", "set sft.steps or oft.epochs above 0", "nothing to train: both stages are switched off")
+	}
+	for _, s := range []struct {
+		path         string
+		warmup, most int
+	}{
+		{"sft.warmup_steps", c.SFT.WarmupSteps, c.SFT.Steps},
+		{"oft.warmup_steps", c.OFT.WarmupSteps, c.OFT.Epochs * c.OFT.StepsPerEpoch()},
+	} {
+		if s.most > 0 && s.warmup >= s.most {
+			ps.add(s.path, "", "warm up for a small part of the stage", "%d steps of warm-up in a stage of %d", s.warmup, s.most)
+		}
+	}
+	d := c.SFT.Density
+	if d.Kind != "logit_normal" && (d.Mean != 0 || d.Std != 1) {
+		ps.add("sft.density.kind", "", "set it to logit_normal or leave mean and std", "%s does not use mean and std", d.Kind)
+	}
+	if c.OFT.Epochs == 0 {
+		return
+	}
+	if c.OFT.SChurn == 0 {
+		ps.add("oft.s_churn", "", "set it above 0, such as 0.1 or 1", "0 makes rollouts deterministic, which leaves their probability undefined")
+	}
+	if c.OFT.PromptsPerEpoch%c.OFT.AccumulatePairs != 0 {
+		ps.add("oft.accumulate_pairs", "", "choose a divisor", "%d does not divide oft.prompts_per_epoch %d", c.OFT.AccumulatePairs, c.OFT.PromptsPerEpoch)
+	}
+	if c.OFT.Forms.Sigmas == "paper" && c.OFT.Forms.Step == "exact" {
+		ps.add("oft.forms.sigmas", "", "use corrected", "paper replays other noise levels than were sampled, which the exact step cannot")
+	}
+	if c.OFT.Mask.Policy == "none" && c.Stop.DeadMasks.Action == "pause" {
+		ps.add("stop.dead_masks.action", "", "set it to off, or choose a mask policy", "there is no mask to watch: oft.mask.policy is none")
+	}
+}
+
+// checkInputs holds the rules of model, data and masks.
+func (c *Config) checkInputs(ps *problems) {
+	if c.Data.Resolution%16 != 0 {
+		ps.add("data.resolution", "", "", "%d is not a multiple of 16", c.Data.Resolution)
+	}
+	if c.OFT.Epochs > 0 && c.OFT.Mask.Policy == "detector" {
+		switch {
+		case c.OFT.Mask.Detector == "":
+			ps.add("oft.mask.detector", "", "name a detector folder, or set oft.mask.policy to full or none", "the mask policy is detector, but none is named")
+		case c.OFT.Mask.Detector == "world" && c.Data.Source != "world":
+			ps.add("oft.mask.detector", "", "name a detector folder, or set oft.mask.policy to full or none", "the world's detector knows only pictures of data.source world")
+		}
+	}
+	if c.Data.Source == "world" && c.Data.Prompts != "" {
+		ps.add("data.prompts", "", "leave it empty", "the procedural world brings its own prompts")
+	}
+}
+
+// checkEval holds the rules of evaluation and comparison.
+func (c *Config) checkEval(ps *problems) {
+	seen := map[string]bool{}
+	for _, s := range c.Eval.Splits {
+		if seen[s] {
+			ps.add("eval.splits", "", "name it once", "%s is given twice", s)
+		}
+		seen[s] = true
+	}
+	if seen[c.Data.TrainSplit] {
+		ps.add("eval.splits", "", "evaluate on held-out splits", "%s is the training split", c.Data.TrainSplit)
+	}
+	if c.Compare.SameTimeSFT && (c.SFT.Steps == 0 || c.OFT.Epochs == 0) {
+		ps.add("compare.same_time_sft", "", "set it to false", "needs both stages, and one of them is switched off")
+	}
+}
+
+// checkServices holds the rules of store, Temporal and worker.
+func (c *Config) checkServices(ps *problems) {
+	if c.Store.Kind != "s3" && c.Store.Endpoint != "" {
+		ps.add("store.endpoint", "", "set store.kind to s3, or leave the endpoint empty", "kind %s has no endpoint", c.Store.Kind)
+	}
+	if c.Store.Endpoint != "" && !strings.Contains(c.Store.Endpoint, "://") {
+		ps.add("store.endpoint", "", fmt.Sprintf("write https://%s", c.Store.Endpoint), "%q has no scheme", c.Store.Endpoint)
+	}
+	if (c.Store.Kind == "disk") != (c.Store.Path != "") {
+		ps.add("store.path", "", "set store.kind to disk together with store.path", "kind %s and path %q do not go together", c.Store.Kind, c.Store.Path)
+	}
+	t := c.Temporal
+	if (t.TLS.CertFile == "") != (t.TLS.KeyFile == "") {
+		ps.add("temporal.tls.cert_file", "", "give cert_file and key_file together", "a client certificate needs its key")
+	}
+	if t.Address == "" && (t.TLS != TLS{} || t.APIKey != Secret{}) {
+		ps.add("temporal.address", "", "give host:port, or leave tls and api_key", "the built-in service takes no TLS and no API key")
+	}
+	if t.Address != "" && !strings.Contains(t.Address, ":") {
+		ps.add("temporal.address", "", "write host:port, such as "+t.Address+":7233", "%q has no port", t.Address)
+	}
+	if c.Worker.HangAfter < c.Worker.HeartbeatTimeout {
+		ps.add("worker.hang_after", "", "raise it", "%v is shorter than worker.heartbeat_timeout %v", c.Worker.HangAfter, c.Worker.HeartbeatTimeout)
+	}
+}
+
+// StepsPerEpoch is the number of optimiser steps of one OFT epoch.
+func (o OFT) StepsPerEpoch() int {
+	return (o.PromptsPerEpoch + o.AccumulatePairs - 1) / max(1, o.AccumulatePairs)
+}
