@@ -32,6 +32,9 @@ func (e *Eager) Release(keep ...*Tensor) {
 	e.scope = e.scope[:0]
 }
 
+// Free gives back a result that Release kept.
+func (e *Eager) Free(t *Tensor) { e.fused.Backend.Free(t) }
+
 func (e *Eager) alloc(rows, cols int) *Tensor {
 	t := e.fused.Backend.Alloc(rows, cols)
 	e.scope = append(e.scope, t)

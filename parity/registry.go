@@ -5,6 +5,10 @@ var runners = map[string]Runner{
 	"safetensors_file": runTensorFile,
 	"bad_file":         runBadFile,
 
+	"flux_transformer": runFluxTransformer,
+	"latent_pack":      runLatentPack,
+	"lora_targets":     runLoRATargets,
+
 	"benchmark": runBenchmark,
 	"metrics":   runMetrics,
 

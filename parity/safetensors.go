@@ -9,7 +9,8 @@ import (
 
 // loads says how a file or model folder of kind "bad_file" is loaded, by the case's "load".
 var loads = map[string]func(path string) error{
-	"safetensors": loadTensors,
+	"safetensors":      loadTensors,
+	"flux_transformer": loadTransformer,
 }
 
 // runTensorFile is kind "safetensors_file": every tensor of a file with its dtype and bytes, and its metadata.

@@ -1,0 +1,109 @@
+package flux
+
+import "github.com/sciflux/sciflux/engine"
+
+// shape is the sizes of one call: B samples of T text and N image tokens.
+type shape struct {
+	Config
+	engine.Layout
+}
+
+// both is the text rows, times the layers in text, then the image rows, times those in image.
+func (s shape) both(text, image []string) []engine.Segment {
+	segments := []engine.Segment{{Rows: s.B * s.T, Layers: text}, {Rows: s.B * s.N, Layers: image}}
+	if s.T == 0 {
+		return segments[1:]
+	}
+	return segments
+}
+
+// all is every row of the joint matrix times the same layers.
+func (s shape) all(layers ...string) []engine.Segment {
+	return []engine.Segment{{Rows: s.Layout.Rows(), Layers: layers}}
+}
+
+// perSample is a matrix of one row per sample.
+func (s shape) perSample(layer string) []engine.Segment {
+	return []engine.Segment{{Rows: s.B, Layers: []string{layer}}}
+}
+
+// modulations lets chunks first (shift), first+1 (scale), first+2 (gate) of text act on text rows and of image on image rows.
+func modulations[V any](s shape, text, image V, first int) []engine.Modulation[V] {
+	ms := []engine.Modulation[V]{
+		{Rows: s.B * s.T, PerSample: s.T, By: text, Shift: first, Scale: first + 1, Gate: first + 2},
+		{Rows: s.B * s.N, PerSample: s.N, By: image, Shift: first, Scale: first + 1, Gate: first + 2},
+	}
+	if s.T == 0 {
+		return ms[1:]
+	}
+	return ms
+}
+
+// heads is attention of one block with the norm weights of text and of image rows.
+func (s shape) heads(text, image []string) engine.Heads {
+	return engine.Heads{
+		Layout: s.Layout, Heads: s.Heads, Dim: s.HeadDim, Eps: normEps,
+		NormQ: [2]string{text[0], image[0]}, NormK: [2]string{text[1], image[1]},
+	}
+}
+
+// condition is silu(temb) [B, C]: times and guidance come as sinusoids [B, 256], pooled is [B, pooled_projection_dim].
+// guidance is not used by a model without guidance embedder.
+func condition[V any](o engine.Ops[V], s shape, times, guidance, pooled V) V {
+	embed := func(name string, x V) V {
+		h := o.Activate(o.Project(s.perSample("time_text_embed."+name+".linear_1"), x), engine.SiLU)
+		return o.Project(s.perSample("time_text_embed."+name+".linear_2"), h)
+	}
+	temb := embed("timestep_embedder", times)
+	if s.GuidanceEmbed {
+		temb = o.Add(temb, embed("guidance_embedder", guidance))
+	}
+	return o.Activate(o.Add(temb, embed("text_embedder", pooled)), engine.SiLU)
+}
+
+// stem is the joint matrix of embedded tokens; text is not used when there are no text tokens.
+func stem[V any](o engine.Ops[V], s shape, text, latents V) V {
+	image := o.Project([]engine.Segment{{Rows: s.B * s.N, Layers: []string{"x_embedder"}}}, latents)
+	if s.T == 0 {
+		return image
+	}
+	return o.Stack(o.Project([]engine.Segment{{Rows: s.B * s.T, Layers: []string{"context_embedder"}}}, text), image)
+}
+
+// doubleBlock is one block of two streams that meet in attention: x is the joint matrix, cond the silu(temb) [B, C].
+func doubleBlock[V any](o engine.Ops[V], s shape, x, cond V) V {
+	image := o.Project(s.perSample("norm1.linear"), cond)
+	text := image
+	if s.T > 0 {
+		text = o.Project(s.perSample("norm1_context.linear"), cond)
+	}
+	ms := modulations(s, text, image, 0)
+	n := o.Modulate(x, ms...)
+	a := o.Attend(o.Project(s.both(textQKV, imageQKV), n), s.heads(textNorm, imageNorm))
+	x = o.GateAdd(x, o.Project(s.both([]string{"attn.to_add_out"}, []string{"attn.to_out.0"}), a), ms...)
+
+	ms = modulations(s, text, image, 3)
+	n = o.Modulate(x, ms...)
+	h := o.Activate(o.Project(s.both([]string{"ff_context.net.0.proj"}, []string{"ff.net.0.proj"}), n), engine.GELUTanh)
+	return o.GateAdd(x, o.Project(s.both([]string{"ff_context.net.2"}, []string{"ff.net.2"}), h), ms...)
+}
+
+// singleBlock is one block of a single stream, attention and feed-forward side by side.
+func singleBlock[V any](o engine.Ops[V], s shape, x, cond V) V {
+	by := o.Project(s.perSample("norm.linear"), cond)
+	ms := modulations(s, by, by, 0)
+	n := o.Modulate(x, ms...)
+	a := o.Attend(o.Project(s.all(imageQKV...), n), s.heads(imageNorm, imageNorm))
+	h := o.Activate(o.Project(s.all("proj_mlp"), n), engine.GELUTanh)
+	return o.GateAdd(x, o.Project(s.all("proj_out"), a, h), ms...)
+}
+
+// head is the velocity [B·N, out_channels] of the image rows. norm_out's chunks are scale, then shift.
+func head[V any](o engine.Ops[V], s shape, x, cond V) V {
+	by := o.Project(s.perSample("norm_out.linear"), cond)
+	if s.T > 0 {
+		x = o.Rows(x, s.B*s.T, s.B*s.N)
+	}
+	n := o.Modulate(x, engine.Modulation[V]{Rows: s.B * s.N, PerSample: s.N, By: by, Shift: 1, Scale: 0})
+	return o.Project([]engine.Segment{{Rows: s.B * s.N, Layers: []string{"proj_out"}}}, n)
+}
