@@ -1,11 +1,8 @@
 package world
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"image"
-	"image/png"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -213,18 +210,4 @@ func cells(t Tuple, side int) (pictures, error) {
 		Explicit: []imageCell{{right, "explicit.png"}}, Superficial: []imageCell{{wrong, "superficial.png"}},
 		Category: t.Category(), Law: t.Law(),
 	}, err
-}
-
-// PNG encodes the picture.
-func (p Picture) PNG() ([]byte, error) {
-	im := image.NewNRGBA(image.Rect(0, 0, p.Side, p.Side))
-	for i := range p.Side * p.Side {
-		copy(im.Pix[i*4:], p.Pix[i*3:i*3+3])
-		im.Pix[i*4+3] = 255
-	}
-	var b bytes.Buffer
-	if err := png.Encode(&b, im); err != nil {
-		return nil, fmt.Errorf("encode picture: %w", err)
-	}
-	return b.Bytes(), nil
 }

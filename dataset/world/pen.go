@@ -23,7 +23,7 @@ type pt struct{ x, y float64 }
 
 // pen draws filled shapes on a supersampled canvas. Coordinates are in 64ths of the picture's side, in a local frame set by at.
 type pen struct {
-	n         int     // canvas side in samples
+	n, over   int     // canvas side in samples, samples a pixel in each direction
 	unit      float64 // samples per 64th
 	pix       []uint8 // [n,n,3]
 	ox, oy, k float64 // local frame: origin in 64ths, scale
@@ -34,9 +34,12 @@ type pen struct {
 	scratch   []pt
 }
 
-func newPen(side int) *pen {
-	n := side * super
-	p := &pen{n: n, unit: float64(n) / 64, pix: make([]uint8, n*n*3)}
+func newPen(side int) *pen { return newCoarsePen(side, super) }
+
+// newCoarsePen takes over x over samples a pixel.
+func newCoarsePen(side, over int) *pen {
+	n := side * over
+	p := &pen{n: n, over: over, unit: float64(n) / 64, pix: make([]uint8, n*n*3)}
 	p.at(0, 0, 1)
 	return p
 }
@@ -230,22 +233,24 @@ func (p *pen) bare(f func()) {
 
 // picture averages the samples to side x side x 3 bytes.
 func (p *pen) picture() []uint8 {
-	side := p.n / super
+	side, area := p.n/p.over, uint32(p.over*p.over)
 	out := make([]uint8, side*side*3)
 	sum := make([]uint32, side*3)
 	for y := range side {
 		clear(sum)
-		for r := y * super; r < (y+1)*super; r++ {
+		for r := y * p.over; r < (y+1)*p.over; r++ {
 			row := p.pix[r*p.n*3 : (r+1)*p.n*3]
 			for x := range side {
-				q, s := row[x*super*3:x*super*3+super*3], sum[x*3:x*3+3]
-				s[0] += uint32(q[0]) + uint32(q[3]) + uint32(q[6]) + uint32(q[9])
-				s[1] += uint32(q[1]) + uint32(q[4]) + uint32(q[7]) + uint32(q[10])
-				s[2] += uint32(q[2]) + uint32(q[5]) + uint32(q[8]) + uint32(q[11])
+				q, s := row[x*p.over*3:(x+1)*p.over*3], sum[x*3:x*3+3]
+				for ; len(q) >= 3; q = q[3:] {
+					s[0] += uint32(q[0])
+					s[1] += uint32(q[1])
+					s[2] += uint32(q[2])
+				}
 			}
 		}
 		for i, v := range sum {
-			out[y*side*3+i] = uint8((v + super*super/2) / (super * super))
+			out[y*side*3+i] = uint8((v + area/2) / area)
 		}
 	}
 	return out

@@ -146,18 +146,27 @@ func (t Tuple) Draw(right bool, side int) Picture {
 }
 
 // Box is the extent of the subject in both of its states, half a 64th of margin included.
-func (t Tuple) Box() Box { return t.boxAt(t.place()) }
+func (t Tuple) Box() Box { return t.extent().box(t.place()) }
 
-func (t Tuple) boxAt(at place) Box {
-	x0, y0, x1, y1 := math.Inf(1), math.Inf(1), math.Inf(-1), math.Inf(-1)
+// extent is the subject's reach in both states, in local units of the drawing.
+type extent struct{ x0, y0, x1, y1 float64 }
+
+func (t Tuple) extent() extent {
+	e := extent{math.Inf(1), math.Inf(1), math.Inf(-1), math.Inf(-1)}
+	at := t.place()
 	for _, right := range []bool{true, false} {
-		p := newPen(16)
+		p := newCoarsePen(16, 2)
 		t.drawOn(p, right, at)
-		x0, y0, x1, y1 = math.Min(x0, p.x0), math.Min(y0, p.y0), math.Max(x1, p.x1), math.Max(y1, p.y1)
+		e.x0, e.y0, e.x1, e.y1 = math.Min(e.x0, p.x0), math.Min(e.y0, p.y0), math.Max(e.x1, p.x1), math.Max(e.y1, p.y1)
 	}
+	return extent{(e.x0 - at.x) / at.k, (e.y0 - at.y) / at.k, (e.x1 - at.x) / at.k, (e.y1 - at.y) / at.k}
+}
+
+// box is the reach at a place, on whole 64ths.
+func (e extent) box(at place) Box {
 	const margin = 0.5
 	lo := func(v float64) float64 { return math.Max(0, math.Floor(v-margin)) / 64 }
 	hi := func(v float64) float64 { return math.Min(64, math.Ceil(v+margin)) / 64 }
-	l, u, r, b := lo(x0), lo(y0), hi(x1), hi(y1)
+	l, u, r, b := lo(at.x+e.x0*at.k), lo(at.y+e.y0*at.k), hi(at.x+e.x1*at.k), hi(at.y+e.y1*at.k)
 	return Box{CX: (l + r) / 2, CY: (u + b) / 2, W: r - l, H: b - u}
 }
