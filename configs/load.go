@@ -99,12 +99,10 @@ func (l *loader) named(name string) {
 		return
 	}
 	if base := presetOf(text); base != "" {
-		base, ok := base, false
-		var preset []byte
-		if preset, ok = presetText(base); !ok {
-			l.problems.add("preset", name, presetCure(base), "%q is not a preset", base)
-		} else {
+		if preset, ok := presetText(base); ok {
 			l.document("preset "+base, preset)
+		} else {
+			l.problems.add("preset", name, presetCure(base), "%q is not a preset", base)
 		}
 	}
 	l.document(name, text)
@@ -196,22 +194,18 @@ func at(file string, n *yaml.Node) string { return fmt.Sprintf("%s:%d", file, n.
 
 // unknown reports a key that does not exist, with the nearest one that does.
 func (l *loader) unknown(path, where string) {
-	for _, s := range []string{"access_key", "secret_key", "session_token", "api_key"} {
-		if strings.HasPrefix(last(path), s) || strings.Contains(last(path), "password") {
+	for _, s := range []string{"secret", "password", "access_key", "session_token", "api_key"} {
+		if strings.Contains(last(path), s) {
 			l.problems.add(path, where, "name the variable in env or the file in file, as in store.secret_key.env",
 				"unknown key; secrets are never written in a config")
 			return
 		}
 	}
-	cure := "see `sciflux config schema`"
-	if near, ok := nearest(path, keysFor(path)); ok {
-		cure = "did you mean " + near + "?"
-	}
-	l.problems.add(path, where, cure, "unknown key")
+	l.problems.add(path, where, "did you mean "+nearestKey(path, allKeys())+"?", "unknown key")
 }
 
-// keysFor lists what could have been meant: keys and sections, those of the same section first.
-func keysFor(path string) []string {
+// allKeys lists keys and sections.
+func allKeys() []string {
 	var keys []string
 	for _, f := range Fields() {
 		keys = append(keys, f.Path)
@@ -219,10 +213,6 @@ func keysFor(path string) []string {
 	for _, s := range sections() {
 		keys = append(keys, s.path)
 	}
-	parent := strings.TrimSuffix(path, last(path))
-	sort.SliceStable(keys, func(i, j int) bool {
-		return strings.HasPrefix(keys[i], parent) && !strings.HasPrefix(keys[j], parent)
-	})
 	return keys
 }
 
@@ -247,11 +237,8 @@ func (l *loader) environ(environ []string) {
 			continue
 		}
 		if envSection(name) {
-			cure := "unset it"
-			if near, ok := nearest(name, names); ok {
-				cure = "did you mean " + near + "?"
-			}
-			l.problems.add("", name, cure, "names no key")
+			near, _ := nearest(name, names)
+			l.problems.add("", name, "did you mean "+near+"? or unset it", "names no key")
 		}
 	}
 }
@@ -293,6 +280,10 @@ func (l *loader) set(pairs []string) {
 
 // text sets one key from text.
 func (l *loader) text(f *Field, raw, where string) {
+	if f.Path == "preset" {
+		l.problems.add(f.Path, where, "name the preset as the argument of run, or in the file", "cannot be changed by a later layer")
+		return
+	}
 	v, err := f.decodeText(raw)
 	if err != nil {
 		l.problems.add(f.Path, where, "", "%v", err)
@@ -305,12 +296,7 @@ func (l *loader) text(f *Field, raw, where string) {
 // finish decodes all layers and validates. Values that did not decode keep the layer below, so that one slip does not
 // hide the others.
 func (l *loader) finish() (Config, error) {
-	var c Config
-	err := l.v.UnmarshalExact(&c, func(d *mapstructure.DecoderConfig) {
-		d.TagName = "yaml"
-		d.Squash = true
-		d.WeaklyTypedInput = false
-	})
+	c, err := l.decoded()
 	if err != nil {
 		l.problems.add("", "", "", "%v", err)
 		return Config{}, l.problems.err()
@@ -323,4 +309,14 @@ func (l *loader) finish() (Config, error) {
 		return Config{}, err
 	}
 	return c, nil
+}
+
+// decoded is what the layers amount to, without any check between values.
+func (l *loader) decoded() (c Config, err error) {
+	err = l.v.UnmarshalExact(&c, func(d *mapstructure.DecoderConfig) {
+		d.TagName = "yaml"
+		d.Squash = true
+		d.WeaklyTypedInput = false
+	})
+	return c, err
 }

@@ -3,6 +3,7 @@ package configs
 import (
 	"embed"
 	"fmt"
+	"sort"
 	"strings"
 )
 
@@ -19,6 +20,7 @@ func Presets() []string {
 	for _, e := range entries {
 		names = append(names, strings.TrimSuffix(e.Name(), ".yaml"))
 	}
+	sort.Strings(names)
 	return names
 }
 

@@ -58,20 +58,42 @@ func (ps problems) err() error {
 	return &Error{Problems: ps}
 }
 
-// nearest finds the candidate with the smallest edit distance to word, if it is near enough to be a slip.
-func nearest(word string, candidates []string) (string, bool) {
-	best, bestDistance := "", len(word)/2+1
+// nearest finds the candidate with the smallest edit distance to word; the first of equal ones. ok is false when even
+// that is too far to be a slip.
+func nearest(word string, candidates []string) (best string, ok bool) {
+	bestDistance := -1
 	for _, c := range candidates {
-		d := distance(word, c)
-		// A key that was written without its section, or in another one, is as near as its last part.
-		if i := strings.LastIndexByte(c, '.'); i >= 0 {
-			d = min(d, distance(last(word), c[i+1:])+1)
-		}
-		if d < bestDistance {
+		if d := distance(word, c); bestDistance < 0 || d < bestDistance {
 			best, bestDistance = c, d
 		}
 	}
-	return best, best != ""
+	return best, bestDistance >= 0 && bestDistance <= max(2, len(word)/3)
+}
+
+// otherNames are what keys are called in other trainers, by the last part of the path.
+var otherNames = map[string]string{
+	"learning_rate": "lr", "batch_size": "batch", "train_batch_size": "batch", "max_train_steps": "steps", "max_steps": "steps",
+	"gradient_accumulation_steps": "accumulate", "lora_alpha": "alpha", "r": "rank", "target_modules": "targets",
+	"lr_warmup_steps": "warmup_steps", "max_norm": "max_grad_norm", "num_epochs": "epochs", "ema_decay": "ema",
+	"num_inference_steps": "steps", "guidance_scale": "guidance", "model_name": "pipeline", "base_model": "pipeline",
+}
+
+// nearestKey finds the key that was probably meant: one of the same name in another section, one known by another name,
+// else the one with the fewest changed letters, where its own section counts as near.
+func nearestKey(path string, keys []string) string {
+	name, parent := last(path), strings.TrimSuffix(path, last(path))
+	if known, ok := otherNames[name]; ok {
+		name = known
+	}
+	best, bestDistance := "", 0
+	for _, k := range keys {
+		kName, kParent := last(k), strings.TrimSuffix(k, last(k))
+		d := 3*distance(name, kName) + distance(parent, kParent)
+		if best == "" || d < bestDistance {
+			best, bestDistance = k, d
+		}
+	}
+	return best
 }
 
 func last(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }

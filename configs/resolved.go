@@ -1,0 +1,71 @@
+package configs
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// outsideHash are the keys and sections that cannot change a result: who is asked for what, where it is stored, how a
+// machine is used. A run may be continued with other values of these.
+var outsideHash = []string{"preset", "name", "checkpoint", "store", "temporal", "worker"}
+
+// Resolved writes the complete config as YAML: every key, in the order of the manual, with the value that holds. It
+// contains no secret, because a config never does. Parse reads it back.
+func (c Config) Resolved() string { return c.render(nil) }
+
+// Hash is the SHA-256, in hex, of all settings that can change a result.
+func (c Config) Hash() string {
+	sum := sha256.Sum256([]byte(c.render(outsideHash)))
+	return hex.EncodeToString(sum[:])
+}
+
+// render writes all keys but those of the sections left out.
+func (c Config) render(without []string) string {
+	var b strings.Builder
+	v := reflect.ValueOf(c)
+	var open []string
+	for _, f := range Fields() {
+		parts := strings.Split(f.Path, ".")
+		if contains(without, parts[0]) {
+			continue
+		}
+		// Close and open sections until the path's are open.
+		same := 0
+		for same < len(open) && same < len(parts)-1 && open[same] == parts[same] {
+			same++
+		}
+		open = open[:same]
+		for _, name := range parts[same : len(parts)-1] {
+			fmt.Fprintf(&b, "%s%s:\n", strings.Repeat("  ", len(open)), name)
+			open = append(open, name)
+		}
+		fmt.Fprintf(&b, "%s%s: %s\n", strings.Repeat("  ", len(open)), parts[len(parts)-1], yamlValue(v.FieldByIndex(f.index)))
+	}
+	return b.String()
+}
+
+// yamlValue writes a value so that the strict decoder reads it back as the same one. Text is always quoted: a bare no,
+// 1e3 or 0x1 would change its type.
+func yamlValue(v reflect.Value) string {
+	if v.Type() == durationOf {
+		return time.Duration(v.Int()).String()
+	}
+	switch v.Kind() {
+	case reflect.Slice, reflect.Array:
+		parts := make([]string, v.Len())
+		for i := range parts {
+			parts[i] = yamlValue(v.Index(i))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	case reflect.String:
+		return strconv.Quote(v.String())
+	case reflect.Float64:
+		return strconv.FormatFloat(v.Float()+0, 'g', -1, 64) // +0 drops the sign of a negative zero
+	}
+	return fmt.Sprint(v.Interface())
+}
