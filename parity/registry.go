@@ -20,7 +20,10 @@ var runners = map[string]Runner{
 	"dpo_velocity_grad":  runVelocityGradient,
 	"tokenize":           runTokenize,
 
-	"vae":        runVAE,
-	"t5_encoder": runT5,
-	"clip_text":  runCLIPText,
+	"vae":           runVAE,
+	"t5_encoder":    runT5,
+	"clip_text":     runCLIPText,
+	"prompt_encode": runPromptEncode,
+	"generate":      runGenerate,
+	"mask_box":      runMaskBox,
 }

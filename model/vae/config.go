@@ -19,6 +19,7 @@ type Config struct {
 	ScalingFactor    float64  `json:"scaling_factor"`
 	ShiftFactor      float64  `json:"shift_factor"`
 	MidAttention     bool     `json:"mid_block_add_attention"`
+	SampleSize       int      `json:"sample_size"` // pixels of a side of the pictures it was trained on, 0 for unknown
 	ActFn            string   `json:"act_fn"`
 	DownBlockTypes   []string `json:"down_block_types"`
 	UpBlockTypes     []string `json:"up_block_types"`
@@ -30,7 +31,7 @@ type Config struct {
 func FluxConfig() Config {
 	return Config{
 		InChannels: 3, OutChannels: 3, BlockOutChannels: []int{128, 256, 512, 512}, LayersPerBlock: 2, LatentChannels: 16,
-		NormNumGroups: 32, ScalingFactor: 0.3611, ShiftFactor: 0.1159, MidAttention: true, ActFn: "silu",
+		NormNumGroups: 32, ScalingFactor: 0.3611, ShiftFactor: 0.1159, MidAttention: true, SampleSize: 1024, ActFn: "silu",
 	}
 }
 

@@ -1,0 +1,164 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sciflux/sciflux/engine"
+	"github.com/sciflux/sciflux/flow"
+	"github.com/sciflux/sciflux/model/flux"
+	"github.com/sciflux/sciflux/model/lora"
+	"github.com/sciflux/sciflux/random"
+)
+
+// GenerateOptions say what to draw. Zero values stand for the model's own: the autoencoder's picture size, 28 steps and
+// 512 tokens with a guidance embedder, 4 steps and 256 tokens without.
+type GenerateOptions struct {
+	Prompts       []string
+	Height, Width int     // pixels asked for; rounded down to whole tokens
+	Steps         int     // network calls
+	Guidance      float64 // embedded by models that have a guidance embedder, ignored by others
+	MaxLen        int     // T5 tokens
+	// Seeds, one for each prompt, draw the start noise; a picture depends on its own seed only. nil counts from 0.
+	Seeds []uint64
+	// Latents are a packed start [B, N, 4Z] at sigma 1 instead of noise.
+	Latents *engine.Tensor
+	Adapter *lora.Adapter // nil for the base model
+}
+
+// Generated is a batch of pictures.
+type Generated struct {
+	Grid    flow.Grid
+	Latents *engine.Tensor // [B, N, 4Z], final, packed and scaled
+	Images  *engine.Tensor // [B, 3, H, W] in [0, 1], not rounded
+}
+
+// Generate draws one picture for each prompt with Euler steps on the scheduler's sigmas.
+func (p *Pipeline) Generate(ctx context.Context, o GenerateOptions) (*Generated, error) {
+	o, grid, err := p.complete(o)
+	if err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
+	}
+	text, pooled, err := p.EncodePrompts(ctx, o.Prompts, o.MaxLen)
+	if err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
+	}
+	latents, err := p.start(o, grid)
+	if err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
+	}
+	if err := p.denoise(ctx, o, grid, latents, text, pooled); err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
+	}
+	images, err := p.Decode(ctx, latents, grid)
+	if err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
+	}
+	return &Generated{Grid: grid, Latents: latents, Images: images}, nil
+}
+
+// complete fills in what was left to the model.
+func (p *Pipeline) complete(o GenerateOptions) (GenerateOptions, flow.Grid, error) {
+	set := func(field *int, guided, other int) {
+		if *field == 0 {
+			*field = other
+			if p.Transformer.GuidanceEmbed {
+				*field = guided
+			}
+		}
+	}
+	size := p.VAE.Config.SampleSize
+	set(&o.Height, size, size)
+	set(&o.Width, size, size)
+	set(&o.Steps, 28, 4)
+	set(&o.MaxLen, 512, 256)
+	grid, err := p.Grid(o.Height, o.Width)
+	switch {
+	case err != nil:
+		return o, grid, err
+	case len(o.Prompts) == 0:
+		return o, grid, fmt.Errorf("no prompts; give at least one")
+	case o.Steps < 1 || o.MaxLen < 1:
+		return o, grid, fmt.Errorf("%d steps, %d text tokens: need at least 1", o.Steps, o.MaxLen)
+	case o.Seeds != nil && len(o.Seeds) != len(o.Prompts):
+		return o, grid, fmt.Errorf("%d seeds for %d prompts; give one each", len(o.Seeds), len(o.Prompts))
+	}
+	return o, grid, nil
+}
+
+// start is the given latents, copied, or noise.
+func (p *Pipeline) start(o GenerateOptions, grid flow.Grid) (*engine.Tensor, error) {
+	b, n, c := len(o.Prompts), grid.Tokens(), p.Transformer.InChannels
+	values := make([]float32, b*n*c)
+	if o.Latents != nil {
+		if o.Latents.Len() != len(values) {
+			return nil, fmt.Errorf("start latents of shape %v: need %v", o.Latents.Shape, []int{b, n, c})
+		}
+		copy(values, o.Latents.Floats())
+		return engine.Wrap(values, b, n, c), nil
+	}
+	for i := range b {
+		seed := uint64(i)
+		if o.Seeds != nil {
+			seed = o.Seeds[i]
+		}
+		random.New(seed).Purpose("start noise").Normal(values[i*n*c : (i+1)*n*c])
+	}
+	return engine.Wrap(values, b, n, c), nil
+}
+
+// chunkRows bounds the text and image tokens that one network call takes.
+const chunkRows = 16384
+
+// denoise takes latents from sigma 1 to 0 in place.
+func (p *Pipeline) denoise(ctx context.Context, o GenerateOptions, grid flow.Grid, latents, text, pooled *engine.Tensor) error {
+	b := latents.Shape[0]
+	chunk := max(1, chunkRows/(grid.Tokens()+o.MaxLen))
+	for from := 0; from < b; from += chunk {
+		n := min(chunk, b-from)
+		in := p.input(grid, n, o.Guidance)
+		in.Latents, in.Text, in.Pooled = samples(latents, from, n), samples(text, from, n), samples(pooled, from, n)
+		if err := p.euler(ctx, in, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// samples is n samples of a host tensor from sample from on, over the same memory.
+func samples(t *engine.Tensor, from, n int) *engine.Tensor {
+	per := t.Len() / t.Shape[0]
+	return engine.Wrap(t.Floats()[from*per:(from+n)*per], append([]int{n}, t.Shape[1:]...)...)
+}
+
+// input is what stays the same over the steps of n samples.
+func (p *Pipeline) input(grid flow.Grid, n int, guidance float64) *flux.Input {
+	in := &flux.Input{Timestep: make([]float32, n), ImgIDs: flux.ImageIDs(2*grid.Rows, 2*grid.Columns)}
+	if p.Transformer.GuidanceEmbed {
+		in.Guidance = make([]float32, n)
+		for i := range in.Guidance {
+			in.Guidance[i] = float32(guidance)
+		}
+	}
+	return in
+}
+
+// euler steps through the sigmas and leaves the result in the input's latents.
+func (p *Pipeline) euler(ctx context.Context, in *flux.Input, o GenerateOptions) error {
+	sigmas := p.Scheduler.Sigmas(o.Steps, in.Latents.Shape[1])
+	times := p.Scheduler.Timesteps(sigmas)
+	latents, velocity := in.Latents.Floats(), make([]float32, in.Latents.Len())
+	for i, step := range flow.Steps(flow.Corrected, sigmas, 0) {
+		for k := range in.Timestep {
+			in.Timestep[k] = times[i] / float32(p.Scheduler.NumTrainTimesteps)
+		}
+		v, err := p.Transformer.Velocity(ctx, p.be, in, o.Adapter)
+		if err != nil {
+			return err
+		}
+		p.be.Download(velocity, v)
+		p.be.Free(v)
+		step.Advance(latents, latents, velocity, nil)
+	}
+	return nil
+}
