@@ -310,15 +310,21 @@ func nextWord(text string, slow bool) (int, wordKind) {
 	}
 	first, size := utf8.DecodeRuneInString(text)
 	switch {
-	case unicode.IsSpace(first):
+	case unicode.IsSpace(first), slow && first == ypogegrammeni:
 		return size, gap
 	case unicode.IsNumber(first):
 		return size, plainWord
 	case unicode.IsLetter(first):
 		return runLength(text, unicode.IsLetter), plainWord
 	}
-	return runLength(text, func(r rune) bool { return !unicode.IsSpace(r) && !unicode.IsLetter(r) && !unicode.IsNumber(r) }), plainWord
+	return runLength(text, func(r rune) bool {
+		return !unicode.IsSpace(r) && !unicode.IsLetter(r) && !unicode.IsNumber(r) && !(slow && r == ypogegrammeni)
+	}), plainWord
 }
+
+// ypogegrammeni is the one mark that is another case of a letter (ι). The slow class's pattern ignores case, and so
+// counts it neither as a letter nor as anything else: it is lost.
+const ypogegrammeni = '\u0345'
 
 // contraction gives the length of one of 's 't 're 've 'm 'll 'd at the start of text, else 0. The slow class compares
 // without regard to case, and the long s (ſ) is another case of s.

@@ -68,7 +68,7 @@ func newT5FromSpiece(data []byte, c config) (*t5, error) {
 	if c.ExtraIDs != nil {
 		extra = *c.ExtraIDs
 	}
-	if extra < 0 || extra > maxID {
+	if extra < 0 || extra > 1<<16 {
 		return nil, fmt.Errorf("tokenizer_config.json: extra_ids is %d", extra)
 	}
 	for k := extra - 1; k >= 0; k-- {
