@@ -10,6 +10,7 @@ var runners = map[string]Runner{
 	"lora_targets":     runLoRATargets,
 
 	"benchmark": runBenchmark,
+	"dataset":   runDataset,
 	"metrics":   runMetrics,
 
 	"flow_schedule":      runSchedule,
