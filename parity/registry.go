@@ -6,6 +6,9 @@ var runners = map[string]Runner{
 	"bad_file":         runBadFile,
 
 	"flux_transformer": runFluxTransformer,
+	"flux_lora":        runFluxLoRA,
+	"lora_file":        runLoRAFile,
+	"lora_merge":       runLoRAMerge,
 	"latent_pack":      runLatentPack,
 	"lora_targets":     runLoRATargets,
 
