@@ -51,12 +51,14 @@ func Open(dir, split string) (*Set, error) {
 		return s, nil
 	}
 	defer func() { _ = s.Close() }()
+	rows := make([]Row, 0, s.count)
 	for r, err := range s.All(context.Background()) {
 		if err != nil {
 			return nil, err
 		}
-		s.rows = append(s.rows, r)
+		rows = append(rows, r)
 	}
+	s.rows = rows
 	return s, nil
 }
 
@@ -255,6 +257,11 @@ func (s *Set) finish(r Row, err error, i int) (Row, error) {
 // All streams the rows in order; it stops at the first error.
 func (s *Set) All(ctx context.Context) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
+		for i, r := range s.rows {
+			if err := ctx.Err(); !yield(r, err) || err != nil || i == s.count-1 {
+				return
+			}
+		}
 		i := 0
 		for _, sh := range s.shards {
 			for r, err := range sh.from(s.Dir, 0) {

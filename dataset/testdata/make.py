@@ -1,0 +1,43 @@
+"""Writes the parquet files of this folder with pyarrow and Pillow: one small table in the encodings that Science-T2I files may have."""
+import io
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+
+def picture(w, h, form="PNG"):
+    b = io.BytesIO()
+    Image.new("RGB", (w, h), (10 * w % 255, 20 * h % 255, 77)).save(b, form)
+    return b.getvalue()
+
+
+def prompts(kind, lists):
+    def one(i):
+        if i == 2 and kind == "e":
+            return None
+        return [f"{kind} prompt {i} wording {j}" if (i + j) % 5 else None for j in range(i % 3)] if lists else f"{kind} prompt {i}"
+    return [one(i) for i in range(7)]
+
+
+def table(lists, large):
+    string = pa.large_string() if large else pa.string()
+    prompt = pa.list_(string) if lists else string
+    image = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    images = [[{"bytes": picture(3, 4), "path": "a.png"}], [], None, [None, {"bytes": picture(5, 2, "JPEG"), "path": None}], [{"bytes": None, "path": "b.png"}],
+              [{"bytes": picture(i + 1, 1), "path": "x"} for i in range(4)], [{"bytes": b"not a picture", "path": "c.png"}]]
+    return pa.table({
+        "implicit_prompt": pa.array(prompts("i", lists), prompt), "explicit_prompt": pa.array(prompts("e", lists), prompt), "superficial_prompt": pa.array(prompts("s", lists), prompt),
+        "explicit_image": pa.array(images, image), "superficial_image": pa.array(images[::-1], image),
+        "category": pa.array(["physics", None, "biology", "physics", "chemistry", "biology", "physics"]), "law": pa.array(["gravity"] * 3 + ["rust"] * 4),
+        "pose": pa.array([1, 2, None, 4, 5, 6, 7], pa.int64()), "box": pa.array([[.1, .2], None, [], [.5], [1.0], [0.0], [2.5]], pa.list_(pa.float32())), "flag": pa.array([True] * 7)})
+
+
+FORMS = {
+    "snappy_v1": dict(compression="snappy"), "gzip_v2": dict(compression="gzip", data_page_version="2.0"), "zstd_item": dict(compression="zstd", use_compliant_nested_type=False),
+    "none_plain": dict(compression="none", use_dictionary=False), "gzip_small_pages": dict(compression="gzip", data_page_size=16, write_batch_size=1),
+    "snappy_v2_groups": dict(compression="snappy", data_page_version="2.0", row_group_size=2),
+    "zstd_v2_plain": dict(compression="zstd", use_dictionary=False, data_page_version="2.0", store_schema=False), "brotli": dict(compression="brotli"), "lz4": dict(compression="lz4"),
+}
+for name, form in FORMS.items():
+    for lists in (False, True):
+        pq.write_table(table(lists, name == "none_plain"), f"{name}_{'lists' if lists else 'strings'}-00000-of-00001.parquet", **form)
