@@ -21,6 +21,9 @@ var runners = map[string]Runner{
 	"timestep_density":   runDensity,
 	"flow_step":          runStep,
 	"dpo_loss":           runPairLoss,
+	"rollout":            runRollout,
+	"sft_step":           runSFTStep,
+	"oft_step":           runOFTStep,
 	"dpo_velocity_grad":  runVelocityGradient,
 	"tokenize":           runTokenize,
 

@@ -1,0 +1,62 @@
+package trainer
+
+import (
+	"context"
+
+	"github.com/sciflux/sciflux/engine"
+	"github.com/sciflux/sciflux/flow"
+	"github.com/sciflux/sciflux/model/flux"
+	"github.com/sciflux/sciflux/model/lora"
+)
+
+// Trajectory is a batch of sampled paths with what training needs to know about each step.
+type Trajectory struct {
+	Batch     int
+	Latents   [][]float32 // n+1 of [B, N, C]; the first is the start noise, the last the picture's latents
+	Steps     []flow.Step // n
+	Timesteps []float32   // n, what the network saw ·1000
+	LogProb   [][]float64 // n of [B], mean over all elements; nil without churn
+}
+
+// Plan says how a rollout is done.
+type Plan struct {
+	Form      flow.Form
+	Sigmas    []float32 // n+1
+	Timesteps []float32 // n
+	Churn     float64
+}
+
+// Rollout samples from the start latents with the given adapter (nil for the base). noise fills the step noise of step i
+// for the whole batch [B, N, C]; it is not called for steps without noise.
+func Rollout(ctx context.Context, be engine.Backend, model *flux.Model, adapter *lora.Adapter, set Setting, p Plan,
+	start []float32, batch int, c Conditioning, noise func(step int, dst []float32)) (*Trajectory, error) {
+	n, size := len(p.Sigmas)-1, len(start)/batch
+	t := &Trajectory{Batch: batch, Latents: [][]float32{start}, Steps: flow.Steps(p.Form, p.Sigmas, p.Churn), Timesteps: p.Timesteps}
+	v, xi, times := make([]float32, len(start)), make([]float32, len(start)), make([]float32, batch)
+	for i := range n {
+		x, step := t.Latents[i], t.Steps[i]
+		for b := range times {
+			times[b] = modelTime(p.Timesteps[i])
+		}
+		out, err := model.Velocity(ctx, be, input(model, set, x, times, c), adapter)
+		if err != nil {
+			return nil, err
+		}
+		be.Download(v, out)
+		be.Free(out)
+		if step.Std != 0 {
+			noise(i, xi)
+		}
+		next, logProb := make([]float32, len(x)), make([]float64, batch)
+		for b := range batch {
+			at := func(s []float32) []float32 { return s[b*size : (b+1)*size] }
+			step.Advance(at(next), at(x), at(v), at(xi))
+			logProb[b] = step.LogProb(at(x), at(v), at(next), nil)
+		}
+		t.Latents = append(t.Latents, next)
+		if p.Churn != 0 {
+			t.LogProb = append(t.LogProb, logProb)
+		}
+	}
+	return t, nil
+}
