@@ -25,7 +25,7 @@ func Open(path string, be engine.Backend, o Options) (*VAE, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load vae %s: %w", path, err)
 	}
-	v := &VAE{Config: config, be: be, close: closer}
+	v := &VAE{Config: config, be: be, close: closer, chunkPixels: defaultChunk}
 	if err := v.load(src, o.Storage); err != nil {
 		closer()
 		return nil, fmt.Errorf("load vae %s: %w", path, err)

@@ -20,6 +20,8 @@ type VAE struct {
 	encoder half
 	decoder half
 	close   func() error
+
+	chunkPixels int // picture area worked on at once
 }
 
 // half is the encoder or the decoder.
@@ -33,9 +35,9 @@ type half struct {
 // Close releases the file the weights lie in.
 func (v *VAE) Close() error { return v.close() }
 
-// chunkPixels bounds the picture area that is worked on at once: enough to fill the kernels with small pictures, and one
-// picture at a time from 512×512 on, where the widest activations take 128 MB.
-const chunkPixels = 512 * 512
+// defaultChunk is enough area to fill the kernels with small pictures, and one picture at a time from 512×512 on, where
+// the widest activations take 128 MB.
+const defaultChunk = 512 * 512
 
 // Posterior is the encoder's normal distribution over z, before scaling: mean and log variance [B, Z, h, w].
 type Posterior struct {
@@ -123,7 +125,7 @@ func (v *VAE) run(ctx context.Context, dst, src *engine.Tensor, pixels int, f fu
 	p := &pass{be: v.be, groups: v.Config.NormNumGroups, eye: map[int]*engine.Tensor{}}
 	defer p.close()
 	b := src.Shape[0]
-	chunk := max(1, chunkPixels/pixels)
+	chunk := max(1, v.chunkPixels/pixels)
 	in, out := src.Len()/b, dst.Len()/b
 	for from := 0; from < b; from += chunk {
 		if err := ctx.Err(); err != nil {
