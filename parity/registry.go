@@ -25,6 +25,8 @@ var runners = map[string]Runner{
 	"sft_step":           runSFTStep,
 	"oft_step":           runOFTStep,
 	"dpo_velocity_grad":  runVelocityGradient,
+	"image_preprocess":   runImagePreprocess,
+	"image_resize":       runImageResize,
 	"tokenize":           runTokenize,
 
 	"vae":           runVAE,
