@@ -54,6 +54,7 @@ type Sampler interface {
 // Evaluator measures a variant on held-out prompts with fixed noises.
 type Evaluator interface {
 	// Evaluate draws and measures one shard of the tuples of a split and stores the pictures and per-tuple numbers.
+	// Idempotent: an object that is there and verifies is returned.
 	Evaluate(ctx context.Context, s EvalShard, m Monitor) (EvalPart, error)
 	// Summarise reduces parts, in the order given, to one result per split and variant.
 	Summarise(ctx context.Context, s SummaryJob) ([]run.EvalResult, error)
@@ -103,7 +104,7 @@ type Position struct {
 	// What the newest OFT manifest holds and the guard has not seen yet.
 	OFTSummary run.ChunkSummary
 	OFTScores  run.PairSummary
-	State     run.State // the last recorded summary; zero when there is none
+	State      run.State // the last recorded summary; zero when there is none
 }
 
 // SFTChunk asks for the SFT steps From.Step+1 … To of a stage (StageSFT, or StageCompare which continues SFT for longer).
@@ -112,6 +113,9 @@ type SFTChunk struct {
 	Stage run.Stage
 	From  run.CheckpointRef // zero: the initial adapter. In StageCompare the first chunk starts from the SFT checkpoint with its moments and counters
 	To    int               // steps finished in this stage at the chunk's end (compare: total steps, SFT's included)
+	// Spent is the working time of the stage before this chunk. Checkpoint.Seconds of the result is Spent plus the time
+	// the trainer worked on the chunk, attempts that left a checkpoint included.
+	Spent float64
 }
 
 // DPOChunk asks for the DPO steps of one epoch.
@@ -122,6 +126,8 @@ type DPOChunk struct {
 	Reference run.CheckpointRef // the frozen adapter that ratios are taken against; zero: the initial adapter
 	Rollouts  []run.ObjectRef   // in shard order
 	Scores    []run.ObjectRef   // in shard order
+	// Spent is as in SFTChunk; it includes generating and scoring this epoch's pairs.
+	Spent float64
 	// Relay asks for a light checkpoint: the next epoch follows at once, so one object with the whole state is enough.
 	// It needs no manifest of parts and does not move the `latest` pointer; Checkpoint.Manifest names the object. A
 	// trainer may make a full checkpoint instead. Recover does not look at relays.
@@ -147,6 +153,12 @@ type PairShard struct {
 	Policy run.CheckpointRef // zero: the initial adapter
 }
 
+// PairsResult is one shard of rollouts.
+type PairsResult struct {
+	Rollouts run.ObjectRef
+	Span     run.Span
+}
+
 // ScoreShard asks for the scores of one shard of rollouts.
 type ScoreShard struct {
 	Job      run.Job
@@ -159,6 +171,7 @@ type ScoreShard struct {
 type ScoreResult struct {
 	Scores  run.ObjectRef
 	Summary run.PairSummary
+	Span    run.Span // filled by the activity
 }
 
 // EvalShard asks for one shard of the evaluation of a variant: tuples i of the split with i mod Shards = Shard.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/sciflux/sciflux/configs"
 )
 
 // Class sorts failures by what cures them.
@@ -23,6 +25,15 @@ const (
 	ClassCancelled Class = "cancelled" // somebody cancelled the run
 	ClassInternal  Class = "internal"  // everything else: a fault of the program
 )
+
+// Known reports whether c is one of the classes of failure.
+func (c Class) Known() bool {
+	switch c {
+	case ClassConfig, ClassData, ClassModel, ClassStorage, ClassPreempted, ClassOOM, ClassNonFinite, ClassHang, ClassCancelled, ClassInternal:
+		return true
+	}
+	return false
+}
 
 // Retryable reports whether doing the same again can succeed. Internal errors may be retried a few times, in case the
 // machine was at fault; who retries counts them.
@@ -95,15 +106,19 @@ func Errorf(class Class, op, subject, hint, format string, args ...any) *Error {
 var ErrPreempted = &Error{Class: ClassPreempted, Op: "stage", Cause: errors.New("stopped early at a checkpoint"),
 	Hint: "it goes on from there when a worker is available"}
 
-// ClassOf finds the class of err: that of the outermost *Error in its chain, ClassCancelled for a cancelled context,
+// ClassOf finds the class of err: that of the outermost *Error in its chain, ClassConfig for a
+// *configs.Error, ClassCancelled for a cancelled context,
 // ClassHang for a passed deadline, else ClassInternal. A nil error has ClassNone.
 func ClassOf(err error) Class {
 	var e *Error
+	var settings *configs.Error
 	switch {
 	case err == nil:
 		return ClassNone
 	case errors.As(err, &e) && e.Class != "":
 		return e.Class
+	case errors.As(err, &settings):
+		return ClassConfig
 	case errors.Is(err, context.Canceled):
 		return ClassCancelled
 	case errors.Is(err, context.DeadlineExceeded):

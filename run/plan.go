@@ -23,9 +23,7 @@ type Plan struct {
 	Stop        configs.Stop
 	Attributes  bool // keep search attributes
 
-	HeartbeatTimeout time.Duration
-	HangAfter        time.Duration
-	StopGrace        time.Duration
+	HeartbeatTimeout time.Duration // silence after which a worker is taken for dead
 }
 
 // NewPlan derives the plan of a config.
@@ -36,7 +34,7 @@ func NewPlan(c configs.Config) Plan {
 		Compare: c.Compare.SameTimeSFT, Shards: c.Worker.Shards, Splits: c.Eval.Splits,
 		EverySteps: c.Eval.During.EverySteps, EveryEpochs: c.Eval.During.EveryEpochs,
 		KeepLast: c.Checkpoint.KeepLast, Stop: c.Stop, Attributes: c.Temporal.SearchAttributes,
-		HeartbeatTimeout: c.Worker.HeartbeatTimeout, HangAfter: c.Worker.HangAfter, StopGrace: c.Worker.StopGrace,
+		HeartbeatTimeout: c.Worker.HeartbeatTimeout,
 	}
 }
 

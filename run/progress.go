@@ -102,6 +102,7 @@ type State struct {
 	Report      ObjectRef       `json:"report,omitzero"`
 	ConfigHash  string          `json:"config_hash"`
 	Seed        uint64          `json:"seed"`
+	Child       string          `json:"child,omitempty"` // workflow that works on the current stage
 }
 
 // StageTime is how long a stage took: by the clock, and busy (see BusySeconds).

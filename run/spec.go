@@ -1,5 +1,11 @@
 package run
 
+import (
+	"time"
+
+	"github.com/sciflux/sciflux/configs"
+)
+
 // Spec is what a run is started with. It is the input of the FineTune workflow and is recorded once in its history; a
 // run's adapters are a pure function of it on one kind of machine.
 type Spec struct {
@@ -9,6 +15,19 @@ type Spec struct {
 	Seed        uint64 // root of every random number of the run
 	CodeVersion string // version of the binary that started the run, for the manifests
 	Queues      Queues // where the run's workflows and activities are polled for
+	// HeartbeatTimeout is the silence after which a worker is taken for dead, until Prepare has made the plan.
+	HeartbeatTimeout time.Duration
+}
+
+// NewSpec makes the spec of a config. An empty name of the config must have been filled in before.
+func NewSpec(c configs.Config, codeVersion string) (Spec, error) {
+	if err := CheckName(c.Name); err != nil {
+		return Spec{}, &Error{Class: ClassConfig, Op: "make spec", Cause: err}
+	}
+	return Spec{
+		Name: c.Name, Config: c.Resolved(), ConfigHash: c.Hash(), Seed: c.Seed, CodeVersion: codeVersion,
+		Queues: QueuesWithPrefix(c.Temporal.QueuePrefix), HeartbeatTimeout: c.Worker.HeartbeatTimeout,
+	}, nil
 }
 
 // Job returns the small value that every activity of the run gets.
