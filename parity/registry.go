@@ -35,4 +35,5 @@ var runners = map[string]Runner{
 	"prompt_encode": runPromptEncode,
 	"generate":      runGenerate,
 	"mask_box":      runMaskBox,
+	"sciscore":      runSciScore,
 }

@@ -1,9 +1,31 @@
 // Package reward judges pictures: SciScore, and where in a picture the preference counts.
 package reward
 
+import (
+	"context"
+	"fmt"
+
+	"github.com/sciflux/sciflux/picture"
+)
+
 // Images are B pictures [B, 3, H, W] with values in [0, 1], as a pipeline decodes them. Values may lie outside; whoever
 // reads 8 bits clamps them.
 type Images struct {
 	Data    []float32
 	B, H, W int
+}
+
+// Picture is picture i rounded to 8 bits, half to even.
+func (m Images) Picture(i int) (*picture.Picture, error) {
+	size := 3 * m.H * m.W
+	if i < 0 || i >= m.B || len(m.Data) != m.B*size {
+		return nil, fmt.Errorf("picture %d of %d: %d values, need %d pictures of 3×%d×%d", i, m.B, len(m.Data), m.B, m.H, m.W)
+	}
+	return picture.FromFloats(m.Data[i*size:(i+1)*size], m.W, m.H)
+}
+
+// Scorer rates pictures; higher is better.
+type Scorer interface {
+	// Score rates picture i for prompt i.
+	Score(ctx context.Context, prompts []string, images Images) ([]float64, error)
 }

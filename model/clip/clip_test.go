@@ -85,7 +85,7 @@ func TestFeaturesHaveLengthOne(t *testing.T) {
 
 func TestPicturesAreIndependentInChunks(t *testing.T) {
 	m := tinyCLIP(t)
-	n := m.Config.Vision.chunk() + 3
+	n := m.Config.Vision.Batch() + 3
 	all := patches(m, 2, n)
 	per := len(all) / n
 	ctx := context.Background()

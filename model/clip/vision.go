@@ -65,8 +65,8 @@ func (c VisionConfig) Patchify(dst, pixels []float32) {
 	}
 }
 
-// chunk is how many pictures are worked on at once.
-func (c VisionConfig) chunk() int { return max(1, chunkRows/(1+c.Patches())) }
+// Batch is how many pictures are worked on at once.
+func (c VisionConfig) Batch() int { return max(1, chunkRows/(1+c.Patches())) }
 
 // Forward gives the normalised class state of each picture, post_layernorm included: a host tensor [B, C]. patches are
 // rows [B·patches, channels·patch·patch] as Patchify makes them.
@@ -80,7 +80,7 @@ func (v *Vision) Forward(ctx context.Context, patches []float32) (*engine.Tensor
 	}
 	batch := len(patches) / (per * width)
 	out := engine.Wrap(make([]float32, batch*c), batch, c)
-	chunk := min(batch, v.Config.chunk())
+	chunk := min(batch, v.Config.Batch())
 	s := v.newWork(chunk)
 	defer func() { s.free() }()
 	for from := 0; from < batch; from += chunk {
