@@ -49,10 +49,26 @@ func (d *device) Add(a, b tensor.Tensor, _ ...tensor.FuncOpt) (t tensor.Tensor, 
 	if !ok {
 		return nil, fmt.Errorf("graph: sum of nodes %d and %d is not in the graph", in[0], in[1])
 	}
-	d.compute(id, in, func(in []*engine.Tensor, out *engine.Tensor) {
-		d.fused.Backend.Add(engine.All(out), engine.All(in[0]), engine.All(in[1]))
-	})
+	d.program.order = append(d.program.order, id)
+	d.compute(id, in, d.sum)
 	return d.nodes[id].token, nil
+}
+
+func (d *device) sum(in []*engine.Tensor, out *engine.Tensor) {
+	d.fused.Backend.Add(engine.All(out), engine.All(in[0]), engine.All(in[1]))
+}
+
+// direct runs node id without Gorgonia.
+func (d *device) direct(id int) (err error) {
+	n := d.nodes[id]
+	if n.op == nil {
+		defer d.guard("sum of gradients", &err)
+		d.compute(id, n.in, d.sum)
+		return nil
+	}
+	defer d.guard(n.op.name, &err)
+	d.step(id, n.in, n.op.kernels(d))
+	return nil
 }
 
 // guard turns a panic of a kernel, which would end the process in Gorgonia's goroutine, into an error.

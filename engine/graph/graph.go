@@ -18,6 +18,10 @@ type Input struct {
 
 // Graph is one kind of block, built, differentiated and compiled for fixed shapes. It serves one goroutine at a time.
 type Graph struct {
+	// Direct makes programs that have run once repeat their operations in the same order without Gorgonia, so that a
+	// benchmark can tell what Gorgonia costs.
+	Direct bool
+
 	memory   Memory
 	graph    *gorgonia.ExprGraph
 	dev      *device

@@ -85,6 +85,11 @@ func (o *op) Do(in ...gorgonia.Value) (v gorgonia.Value, err error) {
 	for i, t := range in {
 		ids[i] = tokenID(t.(*tensor.Dense))
 	}
-	d.step(o.id, ids, func(in []*engine.Tensor, out *engine.Tensor) { o.run(d.fused, in, out) })
+	d.program.order = append(d.program.order, o.id)
+	d.step(o.id, ids, o.kernels(d))
 	return d.nodes[o.id].token, nil
+}
+
+func (o *op) kernels(d *device) func(in []*engine.Tensor, out *engine.Tensor) {
+	return func(in []*engine.Tensor, out *engine.Tensor) { o.run(d.fused, in, out) }
 }

@@ -73,6 +73,7 @@ type program struct {
 	plan    []action // by node
 	uses    []int    // reads of each node's value, its use as an output counted as one
 	keeps   []bool   // values that outlive a forward program
+	order   []int    // nodes in the order in which Gorgonia ran them
 }
 
 // compile makes the program that computes outputs.
@@ -128,11 +129,7 @@ func (g *Graph) run(p *program, f engine.Fused, kept *Kept, input func(name stri
 			return nil, fmt.Errorf("input %s: %w", n.graph.Name(), err)
 		}
 	}
-	p.machine.Reset()
-	if err := p.machine.RunAll(); err != nil {
-		if d.err != nil {
-			err = d.err
-		}
+	if err := g.execute(p); err != nil {
 		return nil, err
 	}
 	out := make([]*engine.Tensor, len(p.outputs))
@@ -141,4 +138,23 @@ func (g *Graph) run(p *program, f engine.Fused, kept *Kept, input func(name stri
 		d.values[id] = nil
 	}
 	return out, nil
+}
+
+// execute runs the machine of p, or with Direct what it ran the first time.
+func (g *Graph) execute(p *program) error {
+	if g.Direct && p.order != nil {
+		for _, id := range p.order {
+			if err := g.dev.direct(id); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	p.order = p.order[:0]
+	p.machine.Reset()
+	err := p.machine.RunAll()
+	if err != nil && g.dev.err != nil {
+		err = g.dev.err
+	}
+	return err
 }

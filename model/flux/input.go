@@ -85,6 +85,10 @@ func (m *Model) prepare(b engine.Backend, in *Input) (c *call, free func(), err 
 	features := func(values []float32) *engine.Tensor {
 		f := make([]float32, s.B*sinusoids)
 		for i, v := range values {
+			if i > 0 && v == values[i-1] {
+				copy(f[i*sinusoids:][:sinusoids], f[(i-1)*sinusoids:])
+				continue
+			}
 			sinusoid(f[i*sinusoids:][:sinusoids], v)
 		}
 		return upload(f, s.B, sinusoids)

@@ -15,6 +15,7 @@ import (
 // SessionOptions choose how gradients are computed.
 type SessionOptions struct {
 	Memory graph.Memory // how much of the forward pass is computed again
+	Direct bool         // repeat compiled programs without Gorgonia, to measure what it costs
 }
 
 // Session computes velocities and their gradients through graphs: one graph per kind of block, shape and placement of
@@ -22,14 +23,14 @@ type SessionOptions struct {
 type Session struct {
 	model   *Model
 	backend engine.Backend
-	memory  graph.Memory
-	graphs  map[string]*graph.Graph
-	pass    *pass // the forward pass that Backward belongs to
+	SessionOptions
+	graphs map[string]*graph.Graph
+	pass   *pass // the forward pass that Backward belongs to
 }
 
 // NewSession makes a session on a backend.
 func (m *Model) NewSession(b engine.Backend, o SessionOptions) *Session {
-	return &Session{model: m, backend: b, memory: o.Memory, graphs: map[string]*graph.Graph{}}
+	return &Session{model: m, backend: b, SessionOptions: o, graphs: map[string]*graph.Graph{}}
 }
 
 // stage is one graph in the chain of a pass: the stem, a block or the head.
@@ -183,11 +184,13 @@ func (s *Session) compiled(kind string, b *engine.Binding, sh shape, ins []graph
 	if g := s.graphs[key]; g != nil {
 		return g, nil
 	}
-	g, err := graph.Build(b, ins, s.memory, write)
-	if err == nil {
-		s.graphs[key] = g
+	g, err := graph.Build(b, ins, s.Memory, write)
+	if err != nil {
+		return nil, err
 	}
-	return g, err
+	g.Direct = s.Direct
+	s.graphs[key] = g
+	return g, nil
 }
 
 // Backward adds the gradients of the adapter's numbers to grads, for the gradient dv [B, N, out_channels] of the velocity
