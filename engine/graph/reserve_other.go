@@ -7,7 +7,7 @@ import "unsafe"
 // reserved keeps the memory alive; without a system call for it, it is readable here.
 var reserved []byte
 
-func reserve(n int) (uintptr, error) {
+func reserve(n int) (unsafe.Pointer, error) {
 	reserved = make([]byte, n)
-	return uintptr(unsafe.Pointer(unsafe.SliceData(reserved))), nil
+	return unsafe.Pointer(unsafe.SliceData(reserved)), nil
 }
