@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -11,8 +12,8 @@ import (
 	"github.com/sciflux/sciflux/random"
 )
 
-// GenerateOptions say what to draw. Zero values stand for the model's own: the autoencoder's picture size, 28 steps and
-// 512 tokens with a guidance embedder, 4 steps and 256 tokens without.
+// GenerateOptions say what to draw. Zero values stand for the model's own: the autoencoder's picture size, 28 steps with a
+// guidance embedder and 4 without, TextLength.
 type GenerateOptions struct {
 	Prompts       []string
 	Height, Width int     // pixels asked for; rounded down to whole tokens
@@ -59,19 +60,14 @@ func (p *Pipeline) Generate(ctx context.Context, o GenerateOptions) (*Generated,
 
 // complete fills in what was left to the model.
 func (p *Pipeline) complete(o GenerateOptions) (GenerateOptions, flow.Grid, error) {
-	set := func(field *int, guided, other int) {
-		if *field == 0 {
-			*field = other
-			if p.Transformer.GuidanceEmbed {
-				*field = guided
-			}
-		}
+	steps := 4
+	if p.Transformer.GuidanceEmbed {
+		steps = 28
 	}
-	size := p.VAE.Config.SampleSize
-	set(&o.Height, size, size)
-	set(&o.Width, size, size)
-	set(&o.Steps, 28, 4)
-	set(&o.MaxLen, 512, 256)
+	o.Height = cmp.Or(o.Height, p.VAE.Config.SampleSize)
+	o.Width = cmp.Or(o.Width, p.VAE.Config.SampleSize)
+	o.Steps = cmp.Or(o.Steps, steps)
+	o.MaxLen = cmp.Or(o.MaxLen, p.TextLength())
 	grid, err := p.Grid(o.Height, o.Width)
 	switch {
 	case err != nil:
