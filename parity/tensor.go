@@ -2,12 +2,13 @@ package parity
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math"
 	"os"
+
+	"github.com/sciflux/sciflux/store/safetensors"
 )
 
 // Tensor is an array as a safetensors file holds it: little-endian values in row-major order.
@@ -56,9 +57,9 @@ func (t Tensor) Float64s() ([]float64, error) {
 		case "F32":
 			out[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(t.Data[4*i:])))
 		case "BF16":
-			out[i] = float64(math.Float32frombits(uint32(binary.LittleEndian.Uint16(t.Data[2*i:])) << 16))
+			out[i] = float64(safetensors.FromBFloat16(binary.LittleEndian.Uint16(t.Data[2*i:])))
 		case "F16":
-			out[i] = halfToFloat(binary.LittleEndian.Uint16(t.Data[2*i:]))
+			out[i] = float64(safetensors.FromFloat16(binary.LittleEndian.Uint16(t.Data[2*i:])))
 		}
 	}
 	return out, nil
@@ -119,22 +120,6 @@ func (t Tensor) Ints() ([]int, error) {
 	return out, nil
 }
 
-func halfToFloat(h uint16) float64 {
-	sign, exponent, fraction := 1.0, int(h>>10&31), float64(h&1023)
-	if h>>15 == 1 {
-		sign = -1
-	}
-	switch {
-	case exponent == 0:
-		return sign * math.Ldexp(fraction, -24)
-	case exponent == 31 && fraction == 0:
-		return math.Inf(int(sign))
-	case exponent == 31:
-		return math.NaN()
-	}
-	return sign * math.Ldexp(1024+fraction, exponent-25)
-}
-
 // readTensors reads a whole safetensors file; a file that is not there holds no tensors.
 func readTensors(path string) (map[string]Tensor, error) {
 	data, err := os.ReadFile(path)
@@ -144,34 +129,17 @@ func readTensors(path string) (map[string]Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(data) < 8 || binary.LittleEndian.Uint64(data) > uint64(len(data)-8) {
-		return nil, fmt.Errorf("read %s: truncated header", path)
-	}
-	end := 8 + int(binary.LittleEndian.Uint64(data))
-	var header map[string]json.RawMessage
-	if err := json.Unmarshal(data[8:end], &header); err != nil {
-		return nil, fmt.Errorf("read %s: header: %w", path, err)
+	file, err := safetensors.Parse(path, data)
+	if err != nil {
+		return nil, err
 	}
 	tensors := map[string]Tensor{}
-	for name, entry := range header {
-		if name == "__metadata__" {
-			continue
+	for _, info := range file.Tensors() {
+		view, err := file.Bytes(info.Name)
+		if err != nil {
+			return nil, err
 		}
-		var e struct {
-			DType   string `json:"dtype"`
-			Shape   []int  `json:"shape"`
-			Offsets [2]int `json:"data_offsets"`
-		}
-		if err := json.Unmarshal(entry, &e); err != nil {
-			return nil, fmt.Errorf("read %s: tensor %q: %w", path, name, err)
-		}
-		t := Tensor{DType: e.DType, Shape: e.Shape}
-		from, to, size := e.Offsets[0], e.Offsets[1], elementSize[e.DType]
-		if from < 0 || to < from || to > len(data)-end || size == 0 || t.Len()*size != to-from {
-			return nil, fmt.Errorf("read %s: tensor %q: %s %v at [%d,%d] does not fit", path, name, e.DType, e.Shape, from, to)
-		}
-		t.Data = data[end+from : end+to]
-		tensors[name] = t
+		tensors[info.Name] = Tensor{DType: string(info.DType), Shape: info.Shape, Data: view}
 	}
 	return tensors, nil
 }
