@@ -76,8 +76,8 @@ func (a *Adapter) peftConfig() map[string]any {
 	first := a.Modules[0]
 	ranks, alphas := map[string]int{}, map[string]float32{}
 	for _, m := range a.Modules {
-		// peft anchors only the end of a key, so the start is anchored here: single_transformer_blocks ends like others.
-		key := strings.ReplaceAll(m.Name, ".", `\.`)
+		// A key also matches after a dot: proj_out would name a layer of every single block, ^proj_out does not.
+		key := "^" + strings.ReplaceAll(m.Name, ".", `\.`)
 		if m.Rank != first.Rank {
 			ranks[key] = m.Rank
 		}
@@ -96,17 +96,29 @@ func (a *Adapter) peftConfig() map[string]any {
 // kohyaKey is the key of an original layer in the kohya naming.
 func kohyaKey(original string) string { return "lora_unet_" + strings.ReplaceAll(original, ".", "_") }
 
-// SaveKohya writes the adapter in the kohya naming over the original fused layers: the parts of a fused layer become one
-// A of all their rows and one block-diagonal B. Scales that differ within a layer are folded into B. Layers whose original
-// has another order of rows cannot be written.
+// SaveKohya writes KohyaTensors to a file, whole or not at all.
 func (a *Adapter) SaveKohya(path string, layers []Layer, dtype safetensors.DType) error {
+	list, err := a.KohyaTensors(layers, dtype)
+	if err == nil {
+		err = safetensors.WriteFile(path, list, metadata)
+	}
+	if err != nil {
+		return fmt.Errorf("save adapter in kohya naming: %w", err)
+	}
+	return nil
+}
+
+// KohyaTensors are the adapter's tensors in the kohya naming over the original fused layers: the parts of a fused layer
+// become one A of all their rows and one block-diagonal B. Scales that differ within a layer are folded into B. layers
+// are all of the model. Layers whose original has another order of rows cannot be written.
+func (a *Adapter) KohyaTensors(layers []Layer, dtype safetensors.DType) ([]safetensors.Tensor, error) {
 	rows, parts := map[string]int{}, map[string][]Module{}
 	for _, l := range layers {
 		rows[l.Original] += l.Out
 	}
 	for _, m := range a.Modules {
 		if m.Original == "" {
-			return fmt.Errorf("save adapter in kohya naming: %s has its rows in another order there; leave it out of the targets", m.Name)
+			return nil, fmt.Errorf("%s has its rows in another order there; leave it out of the targets", m.Name)
 		}
 		parts[m.Original] = append(parts[m.Original], m)
 	}
@@ -119,10 +131,7 @@ func (a *Adapter) SaveKohya(path string, layers []Layer, dtype safetensors.DType
 	for _, o := range originals {
 		list = append(list, a.fuse(kohyaKey(o), rows[o], parts[o], dtype)...)
 	}
-	if err := safetensors.WriteFile(path, list, metadata); err != nil {
-		return fmt.Errorf("save adapter: %w", err)
-	}
-	return nil
+	return list, nil
 }
 
 // fuse is the three tensors of one original layer of so many rows.
