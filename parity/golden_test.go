@@ -43,3 +43,24 @@ func runGolden(t *testing.T, root string, mustKnow bool) {
 		})
 	}
 }
+
+// TestEveryKindHasACase keeps the cases that come with the repository complete.
+func TestEveryKindHasACase(t *testing.T) {
+	folders, err := Find(filepath.Join("..", "testdata", "golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, folder := range folders {
+		c, err := Open(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[c.Kind] = true
+	}
+	for _, kind := range Kinds() {
+		if !seen[kind] {
+			t.Errorf("no case of kind %s in testdata/golden", kind)
+		}
+	}
+}
