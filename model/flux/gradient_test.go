@@ -213,9 +213,9 @@ func TestPoliciesAndReplaysGiveOneResult(t *testing.T) {
 			}
 			b.Free(v)
 			for _, memory := range []graph.Memory{graph.None, graph.Selective, graph.Full} {
-				for _, direct := range []bool{false, true} {
+				for _, direct := range []bool{false, true}[:2-min(int(memory), 1)] {
 					session := m.NewSession(b, SessionOptions{Memory: memory, Direct: direct})
-					for replay := range 3 {
+					for replay := range 2 {
 						got := runPass(t, session, in, ad, dv, true)
 						name := fmt.Sprintf("%v, direct %v, replay %d", memory, direct, replay)
 						if !slices.Equal(got.velocity, want.velocity) || !slices.Equal(got.latents, want.latents) || !slices.Equal(got.adapter, want.adapter) {

@@ -35,9 +35,13 @@ func (m *Model) velocity(ctx context.Context, e *engine.Eager, c *call, in *Inpu
 	defer e.Free(cond)
 	x := stem(e, c.shape, in.Text, in.Latents)
 	e.Release(x)
+	defer func() { // x is the stream that no result has taken the place of, when this ends early or panics
+		if x != nil {
+			e.Free(x)
+		}
+	}()
 	for i := range m.DoubleBlocks + m.SingleBlocks {
 		if err := ctx.Err(); err != nil {
-			e.Free(x)
 			return nil, err
 		}
 		run, prefix := doubleBlock[*engine.Tensor], doubleName(i)
@@ -55,7 +59,6 @@ func (m *Model) velocity(ctx context.Context, e *engine.Eager, c *call, in *Inpu
 	e.Bind(global)
 	v := head(e, c.shape, x, cond)
 	e.Release(v)
-	e.Free(x)
 	v.Shape = []int{c.B, c.N, m.OutChannels}
 	return v, nil
 }
