@@ -44,7 +44,7 @@ func scramble(p Picture, tile int, seed uint64) Picture {
 
 func TestJudgeVerdicts(t *testing.T) {
 	j := NewJudge()
-	ts := Tuples(Pretrain, 11, 480)
+	ts := Tuples(Pretrain, 11, 320)
 	for _, c := range []struct {
 		name string
 		want float64
@@ -78,7 +78,7 @@ func TestJudgeVerdicts(t *testing.T) {
 
 func TestJudgeNeither(t *testing.T) {
 	j := NewJudge()
-	ts := Tuples(Pretrain, 12, 480)
+	ts := Tuples(Pretrain, 12, 320)
 	for _, c := range []struct {
 		name string
 		want float64
@@ -132,5 +132,105 @@ func BenchmarkJudge(b *testing.B) {
 		if _, err := j.Judge(ps[i%len(ps)], ts[i%len(ts)]); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestDetectFindsTheBox compares the found box with the drawn one, over poses the search does not hit exactly.
+func TestDetectFindsTheBox(t *testing.T) {
+	j := NewJudge()
+	sum, worst := 0.0, 1.0
+	ts := Tuples(Pretrain, 21, 320)
+	for i, u := range ts {
+		box, ok, err := j.Detect(damage(u.Draw(i/16%2 == 0, 64), 1, 8, uint64(i)), u)
+		if err != nil || !ok {
+			t.Fatalf("%s not found: %v", u.ID(), err)
+		}
+		v := overlap(box, u.Box())
+		sum, worst = sum+v, math.Min(worst, v)
+	}
+	if mean := sum / float64(len(ts)); mean < 0.9 || worst < 0.65 {
+		t.Errorf("intersection over union: mean %.3f, worst %.3f", mean, worst)
+	}
+	empty := Tuple{Task: "EV", Subject: "jar", Scene: "in a garden"}
+	if _, ok, _ := j.Detect(Tuple{Task: "FR", Subject: "zinc", Scene: "in a garden"}.Draw(true, 64), empty); ok {
+		t.Error("a jar is found in a picture of a flame")
+	}
+}
+
+func overlap(a, b Box) float64 {
+	w := math.Min(a.CX+a.W/2, b.CX+b.W/2) - math.Max(a.CX-a.W/2, b.CX-b.W/2)
+	h := math.Min(a.CY+a.H/2, b.CY+b.H/2) - math.Max(a.CY-a.H/2, b.CY-b.H/2)
+	i := math.Max(0, w) * math.Max(0, h)
+	return i / (a.W*a.H + b.W*b.H - i)
+}
+
+func TestOutsideMeasuresTheSurroundings(t *testing.T) {
+	j := NewJudge()
+	u := Tuple{Task: "RI", Subject: "apple", Scene: "in a kitchen"}
+	p := u.Draw(true, 64)
+	clean, err := j.Judge(p, u)
+	if err != nil || clean.Outside > 0.5 || clean.Verdict != Right {
+		t.Fatalf("drawn exactly: %+v, %v", clean, err)
+	}
+	for i := range 64 * 3 * 8 { // the topmost eight rows
+		p.Pix[i] ^= 0xff
+	}
+	hurt, _ := j.Judge(p, u)
+	if hurt.Outside < clean.Outside+10 || hurt.Verdict != Right {
+		t.Errorf("damage of the surroundings: %+v", hurt)
+	}
+}
+
+// TestJudgeAnswersAreIndependent asks in another order, with a full cache and from many goroutines.
+func TestJudgeAnswersAreIndependent(t *testing.T) {
+	ts := Tuples(Pretrain, 4, 600)[:64]
+	var want []Judgement
+	for i, u := range ts {
+		r, err := NewJudge().Judge(u.Draw(i%2 == 0, 48), u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, r)
+	}
+	j := NewJudge()
+	done := make(chan int)
+	for w := range 4 {
+		go func() {
+			bad := 0
+			for k := range ts {
+				i := (k*7 + w*13) % len(ts)
+				if r, err := j.Judge(ts[i].Draw(i%2 == 0, 48), ts[i]); err != nil || r != want[i] {
+					bad++
+				}
+			}
+			done <- bad
+		}()
+	}
+	for range 4 {
+		if bad := <-done; bad > 0 {
+			t.Errorf("%d answers depend on what was asked before", bad)
+		}
+	}
+	if _, err := j.Judge(Picture{Side: 3, Pix: []uint8{1}}, ts[0]); err == nil {
+		t.Error("a picture with too few values is judged")
+	}
+}
+
+// TestHalfWayIsNeither blends both outcomes.
+func TestHalfWayIsNeither(t *testing.T) {
+	j := NewJudge()
+	n := 0
+	ts := Tuples(Pretrain, 31, 160)
+	for _, u := range ts {
+		a, b := u.Draw(true, 64), u.Draw(false, 64)
+		for i := range a.Pix {
+			a.Pix[i] = uint8((int(a.Pix[i]) + int(b.Pix[i])) / 2)
+		}
+		if r, err := j.Judge(a, u); err == nil && r.Verdict == Neither {
+			n++
+		}
+	}
+	if n < len(ts)*8/10 {
+		t.Errorf("%d of %d pictures half way between the outcomes are neither", n, len(ts))
 	}
 }
