@@ -96,7 +96,7 @@ func (im *Image) Size() (w, h int, err error) {
 
 // Decode decodes the picture as stored; an EXIF orientation is not applied here.
 func (im *Image) Decode() (image.Image, error) {
-	const most = 1 << 28 // pixels; beyond it a header is more likely broken than a picture large
+	const most = 1 << 26 // pixels; beyond it a header is more likely broken than a picture large
 	w, h, err := im.Size()
 	if err != nil {
 		return nil, err

@@ -228,7 +228,7 @@ func guard(err *error) {
 // Len is the number of rows.
 func (s *Set) Len() int { return s.count }
 
-// Row reads row i.
+// Row reads row i. Rows of a small split are shared: do not write into them.
 func (s *Set) Row(i int) (Row, error) {
 	if i < 0 || i >= s.count {
 		return Row{}, fmt.Errorf("dataset %s split %s: row %d of %d", s.Dir, s.Split, i, s.count)

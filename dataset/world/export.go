@@ -26,7 +26,7 @@ type imageCell struct {
 	Path  string `parquet:"path"`
 }
 
-// place columns are what the world adds to the Science-T2I columns: enough to draw the scene again.
+// extra columns are what the world adds to the Science-T2I columns: enough to draw the scene again.
 type extra struct {
 	Object  string    `parquet:"object"`
 	Task    string    `parquet:"task"`

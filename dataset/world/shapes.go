@@ -171,5 +171,11 @@ var shapes = map[string]func(p *pen, c rgb){
 	},
 }
 
-// named draws a shape of the table.
-func (p *pen) named(shape string, c rgb) { shapes[shape](p, c) }
+// named draws a shape or an object of the tables.
+func (p *pen) named(shape string, c rgb) {
+	if f := shapes[shape]; f != nil {
+		f(p, c)
+		return
+	}
+	objects[shape](p, c)
+}
