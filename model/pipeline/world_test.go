@@ -22,11 +22,14 @@ func TestWorldPipeline(t *testing.T) {
 	if err := p.Check(); err != nil {
 		t.Fatal(err)
 	}
-	g, err := p.Generate(context.Background(), GenerateOptions{Prompts: []string{"an unripe apple on a table"}, Steps: 1, Guidance: 3.5, MaxLen: 16})
+	g, err := p.Generate(context.Background(), GenerateOptions{Prompts: []string{"an unripe apple on a table"}, Height: 16, Width: 32, Steps: 1, Guidance: 3.5, MaxLen: 16})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := g.Images.Shape; s[2] != 64 || s[3] != 64 || g.Grid.Tokens() != 16 {
+	if o, _, err := p.complete(GenerateOptions{Prompts: []string{"x"}}); err != nil || o.Height != 64 || o.Width != 64 {
+		t.Errorf("pictures are %d×%d by default: %v", o.Width, o.Height, err)
+	}
+	if s := g.Images.Shape; s[2] != 16 || s[3] != 32 || g.Grid.Tokens() != 2 {
 		t.Errorf("pictures %v on %+v", s, g.Grid)
 	}
 	var low, high float32 = 1, 0
