@@ -26,10 +26,10 @@ func scorer(t *testing.T, o SciScoreOptions) (*SciScore, engine.Backend) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		s.Close()
 		if live, _ := be.Memory(); live != 0 {
 			t.Errorf("%d bytes are still allocated", live)
 		}
-		s.Close()
 	})
 	return s, be
 }

@@ -55,8 +55,13 @@ func Open(dir string, be engine.Backend, storage weights.Storage) (*CLIP, error)
 	return m, nil
 }
 
-// Close releases the files.
-func (m *CLIP) Close() error { return m.close() }
+// Close releases the files and the memory of the backend.
+func (m *CLIP) Close() error {
+	if t := m.Vision.start; t != nil {
+		m.be.Free(t)
+	}
+	return m.close()
+}
 
 // TextFeatures gives the projected end-of-text states, of length 1: [B, projection]. ids are rows of one length.
 func (m *CLIP) TextFeatures(ctx context.Context, ids []int32, length int) ([]float32, error) {

@@ -3,6 +3,7 @@ package clip
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/model/weights"
@@ -20,6 +21,9 @@ type Vision struct {
 	tower      tower
 	classStart []float32 // class embedding + position 0
 	patchStart []float32 // positions of the patches [patches, C]
+
+	mu    sync.Mutex
+	start *engine.Tensor // of takeStart, while nobody uses it
 }
 
 func (v *Vision) declare(l *weights.Loader) {
@@ -82,11 +86,11 @@ func (v *Vision) Forward(ctx context.Context, patches []float32) (*engine.Tensor
 	out := engine.Wrap(make([]float32, batch*c), batch, c)
 	chunk := min(batch, v.Config.Batch())
 	s := v.newWork(chunk)
-	defer func() { s.free() }()
+	defer func() { v.free(s) }()
 	for from := 0; from < batch; from += chunk {
 		n := min(chunk, batch-from)
 		if n != s.pictures {
-			s.free()
+			v.free(s)
 			s = v.newWork(n)
 		}
 		if err := v.forward(ctx, s, patches[from*per*width:(from+n)*per*width]); err != nil {
@@ -108,9 +112,25 @@ type work struct {
 func (v *Vision) newWork(n int) *work {
 	c, per := v.Config.Width, v.Config.Patches()
 	rows := n * (1 + per)
-	w := &work{
+	return &work{
 		scratch: v.tower.scratch(v.be, rows), pictures: n, patches: v.be.Alloc(n*per, v.Config.PatchWidth()),
-		h: v.be.Alloc(rows, c), start: v.be.Alloc(rows, c), hn: v.be.Alloc(rows, c), class: v.be.Alloc(n, c),
+		h: v.be.Alloc(rows, c), start: v.takeStart(n), hn: v.be.Alloc(rows, c), class: v.be.Alloc(n, c),
+	}
+}
+
+// takeStart gives the joint matrix that n pictures begin with, without their patches: the one that was given back last if
+// it fits.
+func (v *Vision) takeStart(n int) *engine.Tensor {
+	c, rows := v.Config.Width, n*(1+v.Config.Patches())
+	v.mu.Lock()
+	t := v.start
+	v.start = nil
+	v.mu.Unlock()
+	if t != nil {
+		if t.Rows() == rows {
+			return t
+		}
+		v.be.Free(t)
 	}
 	host := make([]float32, 0, rows*c)
 	for range n {
@@ -119,14 +139,27 @@ func (v *Vision) newWork(n int) *work {
 	for range n {
 		host = append(host, v.patchStart...)
 	}
-	v.be.Upload(w.start, host)
-	return w
+	t = v.be.Alloc(rows, c)
+	v.be.Upload(t, host)
+	return t
 }
 
-func (w *work) free() {
+// giveStart keeps a matrix of takeStart for the next batch.
+func (v *Vision) giveStart(t *engine.Tensor) {
+	v.mu.Lock()
+	old := v.start
+	v.start = t
+	v.mu.Unlock()
+	if old != nil {
+		v.be.Free(old)
+	}
+}
+
+func (v *Vision) free(w *work) {
 	w.scratch.free()
-	for _, t := range []*engine.Tensor{w.patches, w.h, w.start, w.hn, w.class} {
-		w.be.Free(t)
+	v.giveStart(w.start)
+	for _, t := range []*engine.Tensor{w.patches, w.h, w.hn, w.class} {
+		v.be.Free(t)
 	}
 }
 

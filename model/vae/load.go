@@ -173,43 +173,44 @@ func (v *VAE) load(src safetensors.Source, storage weights.Storage) error {
 	if err != nil {
 		return err
 	}
-	c := v.Config
-	levels := len(c.BlockOutChannels)
-	d := declare{weights.NewLoader(src, storage), naming{original, levels}}
-	fine, coarse := c.BlockOutChannels[0], c.BlockOutChannels[levels-1]
+	d := declare{weights.NewLoader(src, storage), naming{original, len(v.Config.BlockOutChannels)}}
+	d.encoder(&v.encoder, v.Config)
+	d.decoder(&v.decoder, v.Config)
+	return d.Load()
+}
 
-	e := &v.encoder
-	d.conv(&e.in, "encoder.conv_in", fine, c.InChannels, same(3))
-	e.levels = make([]level, levels)
-	width := fine
+func (d declare) encoder(e *half, c Config) {
+	width := c.BlockOutChannels[0]
+	d.conv(&e.in, "encoder.conv_in", width, c.InChannels, same(3))
+	e.levels = make([]level, d.levels)
 	for i, out := range c.BlockOutChannels {
 		l := &e.levels[i]
 		d.level(l, d.down(i), width, out, c.LayersPerBlock)
-		if i < levels-1 {
+		if i < d.levels-1 {
 			l.downsample = &conv{}
 			d.conv(l.downsample, d.down(i)+d.pick(".downsamplers.0.conv", ".downsample.conv"), out, out, halving)
 		}
 		width = out
 	}
-	d.middle(&e.mid, "encoder", coarse, c.MidAttention)
-	d.head(&e.out, "encoder", coarse, 2*c.LatentChannels)
+	d.middle(&e.mid, "encoder", width, c.MidAttention)
+	d.head(&e.out, "encoder", width, 2*c.LatentChannels)
+}
 
-	e = &v.decoder
-	d.conv(&e.in, "decoder.conv_in", coarse, c.LatentChannels, same(3))
-	d.middle(&e.mid, "decoder", coarse, c.MidAttention)
-	e.levels = make([]level, levels)
-	width = coarse
+func (d declare) decoder(e *half, c Config) {
+	width := c.BlockOutChannels[d.levels-1]
+	d.conv(&e.in, "decoder.conv_in", width, c.LatentChannels, same(3))
+	d.middle(&e.mid, "decoder", width, c.MidAttention)
+	e.levels = make([]level, d.levels)
 	for i := range e.levels {
-		l, out := &e.levels[i], c.BlockOutChannels[levels-1-i]
+		l, out := &e.levels[i], c.BlockOutChannels[d.levels-1-i]
 		d.level(l, d.up(i), width, out, c.LayersPerBlock+1)
-		if i < levels-1 {
+		if i < d.levels-1 {
 			l.upsample = &conv{}
 			d.conv(l.upsample, d.up(i)+d.pick(".upsamplers.0.conv", ".upsample.conv"), out, out, same(3))
 		}
 		width = out
 	}
-	d.head(&e.out, "decoder", fine, c.OutChannels)
-	return d.Load()
+	d.head(&e.out, "decoder", width, c.OutChannels)
 }
 
 func (d declare) level(l *level, name string, in, out, count int) {
