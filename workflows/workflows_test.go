@@ -15,10 +15,11 @@ import (
 
 	"github.com/sciflux/sciflux/activities"
 	"github.com/sciflux/sciflux/run"
+	"github.com/sciflux/sciflux/workflows/rehearsal"
 )
 
 // environment registers all workflows, and activities over the fake.
-func environment(t *testing.T, f *fakeStages) *testsuite.TestWorkflowEnvironment {
+func environment(t *testing.T, f *rehearsal.Stages) *testsuite.TestWorkflowEnvironment {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestWorkflowEnvironment()
@@ -31,7 +32,7 @@ func environment(t *testing.T, f *fakeStages) *testsuite.TestWorkflowEnvironment
 }
 
 // complete runs FineTune to its end and returns the final state.
-func complete(t *testing.T, f *fakeStages, setup ...func(*testsuite.TestWorkflowEnvironment)) run.State {
+func complete(t *testing.T, f *rehearsal.Stages, setup ...func(*testsuite.TestWorkflowEnvironment)) run.State {
 	t.Helper()
 	env := environment(t, f)
 	for _, s := range setup {
@@ -49,11 +50,11 @@ func complete(t *testing.T, f *fakeStages, setup ...func(*testsuite.TestWorkflow
 }
 
 func TestWholeRunInOrder(t *testing.T) {
-	f := newFake(smallPlan())
+	f := rehearsal.New(smallPlan())
 	s := complete(t, f)
 	// Within an epoch and within an evaluated variant the shards may come in any order; their groups may not.
 	var groups []string
-	for _, c := range f.calls {
+	for _, c := range f.Calls {
 		g := c
 		switch name, rest, _ := strings.Cut(c, " "); name {
 		case "generate", "score":
@@ -89,7 +90,7 @@ func TestWholeRunInOrder(t *testing.T) {
 	if s.Status != run.StatusCompleted || s.Report.Key != "report/index.html" || len(s.Results) != 8 || s.Child != "" {
 		t.Errorf("%+v", s)
 	}
-	oft := f.made["oft/000006"].Checkpoint
+	oft := f.Made["oft/000006"].Checkpoint
 	if s.Adapter.SHA256 != oft.Adapter.SHA256 {
 		t.Error("the exported adapter is not that of OFT's last epoch")
 	}
@@ -107,17 +108,17 @@ func TestWholeRunInOrder(t *testing.T) {
 	if diff := cmp.Diff(run.Stages(), stages); diff != "" {
 		t.Error(diff)
 	}
-	if r := f.reports[0].State; r.Status != run.StatusCompleted || len(r.Results) != 8 {
+	if r := f.Reports[0].State; r.Status != run.StatusCompleted || len(r.Results) != 8 {
 		t.Errorf("the report shows %s with %d results", r.Status, len(r.Results))
 	}
 }
 
 func TestCompareWorksAsLongAsOFT(t *testing.T) {
-	f := newFake(smallPlan())
+	f := rehearsal.New(smallPlan())
 	complete(t, f)
-	oft := f.made["oft/000006"].Checkpoint.Seconds // 3 s of training an epoch, plus real milliseconds of the pairs
+	oft := f.Made["oft/000006"].Checkpoint.Seconds // 3 s of training an epoch, plus real milliseconds of the pairs
 	var last run.CheckpointRef
-	for _, r := range f.made {
+	for _, r := range f.Made {
 		if c := r.Checkpoint; c.Stage == run.StageCompare && c.Step > last.Step {
 			last = c
 		}
@@ -126,7 +127,7 @@ func TestCompareWorksAsLongAsOFT(t *testing.T) {
 	if extra := float64(last.Step - 7); extra < oft-1 || extra > oft+1 || last.Seconds != extra {
 		t.Errorf("%v extra steps in %v s for an OFT of %v s", extra, last.Seconds, oft)
 	}
-	if got := f.count("sft compare 7-"); got != 1 {
+	if got := f.Count("sft compare 7-"); got != 1 {
 		t.Errorf("%d chunks from the SFT checkpoint, want 1", got)
 	}
 }
@@ -145,19 +146,19 @@ func TestStagesThatAreOff(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			plan := smallPlan()
 			tc.change(&plan)
-			f := newFake(plan)
+			f := rehearsal.New(plan)
 			complete(t, f)
 			var variants []string
-			for _, c := range f.calls {
+			for _, c := range f.Calls {
 				if w := strings.Fields(c); w[0] == "evaluate" && !slices.Contains(variants, w[1]) {
 					variants = append(variants, w[1])
 				}
 			}
-			if got := strings.Join(variants, " "); got != tc.candidates || f.count(tc.export) != 1 {
-				t.Errorf("evaluated %s, calls %v", got, f.calls)
+			if got := strings.Join(variants, " "); got != tc.candidates || f.Count(tc.export) != 1 {
+				t.Errorf("evaluated %s, calls %v", got, f.Calls)
 			}
-			if plan.SFTSteps == 0 && !f.dpo[0].Reference.IsZero() {
-				t.Errorf("reference %v, want the initial adapter", f.dpo[0].Reference)
+			if plan.SFTSteps == 0 && !f.DPO[0].Reference.IsZero() {
+				t.Errorf("reference %v, want the initial adapter", f.DPO[0].Reference)
 			}
 		})
 	}
@@ -166,12 +167,12 @@ func TestStagesThatAreOff(t *testing.T) {
 func TestDPOChunksGetShardsInOrderAndTheFixedReference(t *testing.T) {
 	plan := smallPlan()
 	plan.Shards, plan.Compare = 3, false
-	f := newFake(plan)
-	f.pairWork = func(shard int) time.Duration { return time.Duration(3-shard) * 20 * time.Millisecond } // the last shard is ready first
+	f := rehearsal.New(plan)
+	f.PairWork = func(shard int) time.Duration { return time.Duration(3-shard) * 20 * time.Millisecond } // the last shard is ready first
 	complete(t, f)
-	sft := f.made["sft/000007"].Checkpoint
+	sft := f.Made["sft/000007"].Checkpoint
 	from := sft
-	for e, c := range f.dpo {
+	for e, c := range f.DPO {
 		var keys []string
 		for i := range c.Rollouts {
 			keys = append(keys, c.Rollouts[i].Key, c.Scores[i].Key)
@@ -186,17 +187,17 @@ func TestDPOChunksGetShardsInOrderAndTheFixedReference(t *testing.T) {
 		if c.Summary.Pairs != 6 || c.Summary.Masks.Total != 12 {
 			t.Errorf("epoch %d: summary %+v", e, c.Summary)
 		}
-		from = f.made[fmt.Sprintf("oft/%06d", 2*(e+1))].Checkpoint
+		from = f.Made[fmt.Sprintf("oft/%06d", 2*(e+1))].Checkpoint
 	}
 }
 
 func TestRelayBetweenFullCheckpoints(t *testing.T) {
 	plan := smallPlan()
 	plan.OFTEpochs, plan.OFTChunk, plan.Compare = 7, 3, false
-	f := newFake(plan)
+	f := rehearsal.New(plan)
 	complete(t, f)
 	var relay []bool
-	for _, c := range f.dpo {
+	for _, c := range f.DPO {
 		relay = append(relay, c.Relay)
 	}
 	// Full after epochs 3 and 6, and at the end.
@@ -211,7 +212,7 @@ func TestChunkLengthDoesNotReachTheAdapter(t *testing.T) {
 	for _, chunk := range []int{1, 2, 3, 7, 50} {
 		plan := smallPlan()
 		plan.SFTChunk, plan.Compare = chunk, false
-		adapters[complete(t, newFake(plan)).Adapter.SHA256] = true
+		adapters[complete(t, rehearsal.New(plan)).Adapter.SHA256] = true
 	}
 	if len(adapters) != 1 {
 		t.Errorf("%d different adapters", len(adapters))
@@ -221,10 +222,10 @@ func TestChunkLengthDoesNotReachTheAdapter(t *testing.T) {
 func TestQuickEvaluations(t *testing.T) {
 	plan := smallPlan()
 	plan.EverySteps, plan.EveryEpochs, plan.Compare = 6, 2, false
-	f := newFake(plan)
+	f := rehearsal.New(plan)
 	s := complete(t, f)
 	var quick []string
-	for _, c := range f.calls {
+	for _, c := range f.Calls {
 		if strings.HasPrefix(c, "quick") {
 			quick = append(quick, c)
 		}
@@ -241,12 +242,12 @@ func TestQuickEvaluations(t *testing.T) {
 func TestPruningIsRareAndProtectsTheReference(t *testing.T) {
 	plan := smallPlan()
 	plan.OFTEpochs, plan.SFTSteps, plan.SFTChunk, plan.Compare = 25, 2, 2, false
-	f := newFake(plan)
+	f := rehearsal.New(plan)
 	complete(t, f)
-	if len(f.pruned) != 2 {
-		t.Fatalf("%d prunings in 25 epochs, want 2", len(f.pruned))
+	if len(f.Pruned) != 2 {
+		t.Fatalf("%d prunings in 25 epochs, want 2", len(f.Pruned))
 	}
-	for i, p := range f.pruned {
+	for i, p := range f.Pruned {
 		if p.Stage != run.StageOFT || p.KeepLast != 2 || p.Epoch != 10*(i+1) || !slices.Contains(p.Protect, "sft/000002") {
 			t.Errorf("%+v", p)
 		}
@@ -256,16 +257,16 @@ func TestPruningIsRareAndProtectsTheReference(t *testing.T) {
 func TestStopRuleEndsTheStageAndTheRunStillReports(t *testing.T) {
 	plan := smallPlan()
 	plan.OFTEpochs = 20
-	f := newFake(plan)
-	f.clamped = func(epoch int) float64 { return map[bool]float64{true: 1, false: 0.1}[epoch >= 4] }
+	f := rehearsal.New(plan)
+	f.Clamped = func(epoch int) float64 { return map[bool]float64{true: 1, false: 0.1}[epoch >= 4] }
 	s := complete(t, f)
-	if n := f.count("dpo"); n != 7 { // epochs 4, 5 and 6 are over the limit
+	if n := f.Count("dpo"); n != 7 { // epochs 4, 5 and 6 are over the limit
 		t.Errorf("%d epochs, want 7", n)
 	}
 	if !strings.Contains(s.Reason, "oft ended early: clamp saturation") || s.Status != run.StatusCompleted {
 		t.Errorf("%s: %q", s.Status, s.Reason)
 	}
-	if f.count("evaluate oft") != 4 || f.count("export oft") != 1 {
+	if f.Count("evaluate oft") != 4 || f.Count("export oft") != 1 {
 		t.Error("a stopped run must be evaluated and exported")
 	}
 }
@@ -273,8 +274,8 @@ func TestStopRuleEndsTheStageAndTheRunStillReports(t *testing.T) {
 func TestStopRulePausesUntilResume(t *testing.T) {
 	plan := smallPlan()
 	plan.OFTEpochs, plan.Compare, plan.Stop.RewardCollapse.Action, plan.Stop.RewardCollapse.Window = 6, false, "pause", 1
-	f := newFake(plan)
-	f.reward = func(epoch int) float64 { return map[bool]float64{true: 1, false: 10}[epoch >= 2] }
+	f := rehearsal.New(plan)
+	f.Reward = func(epoch int) float64 { return map[bool]float64{true: 1, false: 10}[epoch >= 2] }
 	var seen run.State
 	s := complete(t, f, func(env *testsuite.TestWorkflowEnvironment) {
 		env.RegisterDelayedCallback(func() {
@@ -289,8 +290,8 @@ func TestStopRulePausesUntilResume(t *testing.T) {
 		t.Errorf("while paused: %+v", seen)
 	}
 	// The rule has forgotten the time before the pause, so it does not act on the lower level again.
-	if s.Status != run.StatusCompleted || f.count("dpo") != 6 {
-		t.Errorf("%s after %d epochs", s.Status, f.count("dpo"))
+	if s.Status != run.StatusCompleted || f.Count("dpo") != 6 {
+		t.Errorf("%s after %d epochs", s.Status, f.Count("dpo"))
 	}
 }
 
@@ -315,18 +316,18 @@ func (c *callbacks) Complete(v any, err error) {
 func TestPauseHoldsTheNextChunkUntilResume(t *testing.T) {
 	plan := smallPlan()
 	plan.SFTSteps, plan.SFTChunk, plan.Compare = 400, 1, false
-	f := newFake(plan)
-	f.step = 2 * time.Millisecond
+	f := rehearsal.New(plan)
+	f.Step = 2 * time.Millisecond
 	pause, again, resume := &callbacks{t: t}, &callbacks{t: t}, &callbacks{t: t}
 	var atPause, later int
 	s := complete(t, f, func(env *testsuite.TestWorkflowEnvironment) {
 		env.RegisterDelayedCallback(func() { env.UpdateWorkflow(UpdatePause, "p", pause, "lunch") }, 200*time.Millisecond)
 		env.RegisterDelayedCallback(func() {
-			atPause = f.count("sft")
+			atPause = f.Count("sft")
 			env.UpdateWorkflow(UpdatePause, "p2", again, "again")
 		}, time.Hour)
 		env.RegisterDelayedCallback(func() {
-			later = f.count("sft")
+			later = f.Count("sft")
 			env.UpdateWorkflow(UpdateResume, "r", resume)
 		}, 2*time.Hour)
 	})
@@ -339,16 +340,16 @@ func TestPauseHoldsTheNextChunkUntilResume(t *testing.T) {
 	if atPause == 0 || atPause == 400 || atPause != later {
 		t.Errorf("%d chunks when paused, %d an hour later, of 400", atPause, later)
 	}
-	if !resume.done || s.Status != run.StatusCompleted || f.count("sft") != 400 {
-		t.Errorf("after resume: %s, %d chunks", s.Status, f.count("sft"))
+	if !resume.done || s.Status != run.StatusCompleted || f.Count("sft") != 400 {
+		t.Errorf("after resume: %s, %d chunks", s.Status, f.Count("sft"))
 	}
 }
 
 func TestFailureIsClassifiedAndRecorded(t *testing.T) {
 	for _, at := range []string{"prepare", "recover", "sft sft 3", "score 1", "dpo 1", "evaluate oft", "summarise", "export", "report"} {
 		t.Run(at, func(t *testing.T) {
-			f := newFake(smallPlan())
-			f.fail = func(call string, _ int) error {
+			f := rehearsal.New(smallPlan())
+			f.Fail = func(call string, _ int) error {
 				if strings.HasPrefix(call, at) {
 					return run.Errorf(run.ClassData, "read", "x.png", "replace it", "truncated")
 				}
@@ -360,18 +361,18 @@ func TestFailureIsClassifiedAndRecorded(t *testing.T) {
 			if activities.ClassOf(err) != run.ClassData || activities.Message(err) != "read x.png: truncated; replace it" {
 				t.Errorf("class %s, message %q", activities.ClassOf(err), activities.Message(err))
 			}
-			if len(f.recorded) != 1 || f.recorded[0].Status != run.StatusFailed || !strings.Contains(f.recorded[0].Reason, "x.png") {
-				t.Errorf("recorded %+v", f.recorded)
+			if len(f.Recorded) != 1 || f.Recorded[0].Status != run.StatusFailed || !strings.Contains(f.Recorded[0].Reason, "x.png") {
+				t.Errorf("recorded %+v", f.Recorded)
 			}
 		})
 	}
 }
 
 func TestPassingTroubleIsRetriedWithoutATrace(t *testing.T) {
-	plain := complete(t, newFake(smallPlan())).Adapter.SHA256
+	plain := complete(t, rehearsal.New(smallPlan())).Adapter.SHA256
 	for _, at := range []string{"prepare", "recover", "sft", "generate", "score", "dpo", "evaluate", "summarise", "export", "report", "record"} {
-		f := newFake(smallPlan())
-		f.fail = func(call string, n int) error {
+		f := rehearsal.New(smallPlan())
+		f.Fail = func(call string, n int) error {
 			if strings.HasPrefix(call, at) && n <= 2 {
 				return run.Errorf(run.ClassStorage, "put", "k", "", "503")
 			}
@@ -384,8 +385,8 @@ func TestPassingTroubleIsRetriedWithoutATrace(t *testing.T) {
 }
 
 func TestInternalErrorsEndARunAfterAFewAttempts(t *testing.T) {
-	f := newFake(smallPlan())
-	f.fail = func(call string, _ int) error {
+	f := rehearsal.New(smallPlan())
+	f.Fail = func(call string, _ int) error {
 		if strings.HasPrefix(call, "dpo") {
 			return errors.New("odd")
 		}
@@ -393,65 +394,65 @@ func TestInternalErrorsEndARunAfterAFewAttempts(t *testing.T) {
 	}
 	env := environment(t, f)
 	env.ExecuteWorkflow(FineTune, spec())
-	if c := activities.ClassOf(env.GetWorkflowError()); c != run.ClassInternal || f.count("dpo") != 3 {
-		t.Errorf("class %s after %d attempts, want internal after 3", c, f.count("dpo"))
+	if c := activities.ClassOf(env.GetWorkflowError()); c != run.ClassInternal || f.Count("dpo") != 3 {
+		t.Errorf("class %s after %d attempts, want internal after 3", c, f.Count("dpo"))
 	}
 }
 
 func TestCancelKeepsTheLastCheckpointAndRecords(t *testing.T) {
 	plan := smallPlan()
 	plan.SFTSteps, plan.SFTChunk = 1000, 1000
-	f := newFake(plan)
-	f.step = 2 * time.Millisecond
+	f := rehearsal.New(plan)
+	f.Step = 2 * time.Millisecond
 	env := environment(t, f)
 	env.RegisterDelayedCallback(env.CancelWorkflow, 100*time.Millisecond)
 	env.ExecuteWorkflow(FineTune, spec())
 	if c := activities.ClassOf(env.GetWorkflowError()); c != run.ClassCancelled {
 		t.Errorf("class %s: %v", c, env.GetWorkflowError())
 	}
-	if len(f.recorded) != 1 || f.recorded[0].Status != run.StatusCancelled {
-		t.Errorf("recorded %+v", f.recorded)
+	if len(f.Recorded) != 1 || f.Recorded[0].Status != run.StatusCancelled {
+		t.Errorf("recorded %+v", f.Recorded)
 	}
-	if f.count("generate") != 0 {
+	if f.Count("generate") != 0 {
 		t.Error("the next stage started")
 	}
 }
 
 // A run whose history is lost goes on from what the store holds and ends with the same adapter.
 func TestRecoveredRunEndsWithTheSameAdapter(t *testing.T) {
-	whole := newFake(smallPlan())
+	whole := rehearsal.New(smallPlan())
 	want := complete(t, whole).Adapter.SHA256
 	for _, tc := range []struct {
 		name     string
 		position activities.Position
 		sft, dpo int // chunks still to do
 	}{
-		{"in SFT", activities.Position{SFT: whole.made["sft/000003"].Checkpoint}, 2, 3},
-		{"after SFT", activities.Position{SFT: whole.made["sft/000007"].Checkpoint}, 0, 3},
-		{"in OFT", activities.Position{SFT: whole.made["sft/000007"].Checkpoint, OFT: whole.made["oft/000004"].Checkpoint}, 0, 1},
-		{"after OFT", activities.Position{SFT: whole.made["sft/000007"].Checkpoint, OFT: whole.made["oft/000006"].Checkpoint}, 0, 0},
+		{"in SFT", activities.Position{SFT: whole.Made["sft/000003"].Checkpoint}, 2, 3},
+		{"after SFT", activities.Position{SFT: whole.Made["sft/000007"].Checkpoint}, 0, 3},
+		{"in OFT", activities.Position{SFT: whole.Made["sft/000007"].Checkpoint, OFT: whole.Made["oft/000004"].Checkpoint}, 0, 1},
+		{"after OFT", activities.Position{SFT: whole.Made["sft/000007"].Checkpoint, OFT: whole.Made["oft/000006"].Checkpoint}, 0, 0},
 	} {
-		f := newFake(smallPlan())
-		f.position = tc.position
+		f := rehearsal.New(smallPlan())
+		f.Position = tc.position
 		if got := complete(t, f).Adapter.SHA256; got != want {
 			t.Errorf("%s: another adapter", tc.name)
 		}
-		if f.count("sft sft") != tc.sft || f.count("dpo") != tc.dpo {
-			t.Errorf("%s: %d SFT chunks and %d epochs", tc.name, f.count("sft sft"), f.count("dpo"))
+		if f.Count("sft sft") != tc.sft || f.Count("dpo") != tc.dpo {
+			t.Errorf("%s: %d SFT chunks and %d epochs", tc.name, f.Count("sft sft"), f.Count("dpo"))
 		}
 	}
 }
 
 // A stop rule whose epoch was committed just before the history was lost still acts.
 func TestRecoveredRunAsksTheStopRulesFirst(t *testing.T) {
-	f := newFake(smallPlan())
-	f.plan.OFTEpochs = 10
+	f := rehearsal.New(smallPlan())
+	f.Plan.OFTEpochs = 10
 	oft := run.CheckpointRef{Stage: run.StageOFT, Epoch: 4, Step: 8, Manifest: run.ObjectRef{Key: "oft/000008"}}
 	sft := run.CheckpointRef{Stage: run.StageSFT, Step: 7, Manifest: run.ObjectRef{Key: "sft/000007"}}
-	f.position = activities.Position{SFT: sft, OFT: oft, Guard: run.GuardState{ClampOver: 2}, OFTSummary: run.ChunkSummary{Clamped: 1}}
+	f.Position = activities.Position{SFT: sft, OFT: oft, Guard: run.GuardState{ClampOver: 2}, OFTSummary: run.ChunkSummary{Clamped: 1}}
 	s := complete(t, f)
-	if f.count("dpo") != 0 || !strings.Contains(s.Reason, "clamp saturation") {
-		t.Errorf("%d epochs, reason %q", f.count("dpo"), s.Reason)
+	if f.Count("dpo") != 0 || !strings.Contains(s.Reason, "clamp saturation") {
+		t.Errorf("%d epochs, reason %q", f.Count("dpo"), s.Reason)
 	}
 }
 
@@ -461,7 +462,7 @@ func TestContinueAsNewCarriesEverything(t *testing.T) {
 	plan.OFTEpochs, plan.EveryEpochs = 5, 2
 	plan.Stop.ClampSaturation.Patience = 4
 	in := StageInput{Job: spec().Job(), Queues: spec().Queues, Plan: plan}
-	oft := func(f *fakeStages, suggest bool) (StageResult, int) {
+	oft := func(f *rehearsal.Stages, suggest bool) (StageResult, int) {
 		in, executions := in, 0
 		for {
 			executions++
@@ -484,8 +485,8 @@ func TestContinueAsNewCarriesEverything(t *testing.T) {
 		}
 	}
 	rising := func(e int) float64 { return map[bool]float64{true: 0.95, false: 0}[e > 0] }
-	plainFake, cutFake := newFake(plan), newFake(plan)
-	plainFake.clamped, cutFake.clamped = rising, rising
+	plainFake, cutFake := rehearsal.New(plan), rehearsal.New(plan)
+	plainFake.Clamped, cutFake.Clamped = rising, rising
 	plain, one := oft(plainFake, false)
 	cut, many := oft(cutFake, true)
 	if one != 1 || many != 5 {
