@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"image"
 	"image/color"
-	"image/jpeg"
 	"image/png"
 	"os"
 
@@ -27,7 +26,7 @@ func formatOf(data []byte) (format, error) {
 	case bytes.HasPrefix(data, []byte("\x89PNG\r\n\x1a\n")):
 		return format{"png", func(d []byte) (image.Config, error) { return png.DecodeConfig(bytes.NewReader(d)) }, decodePNG, pngEXIF}, nil
 	case bytes.HasPrefix(data, []byte("\xff\xd8")):
-		return format{"jpeg", func(d []byte) (image.Config, error) { return jpeg.DecodeConfig(bytes.NewReader(d)) }, decodeJPEG, jpegEXIF}, nil
+		return format{"jpeg", jpegConfig, decodeJPEG, jpegEXIF}, nil
 	case len(data) >= 12 && string(data[:4]) == "RIFF" && string(data[8:12]) == "WEBP":
 		return format{"webp", func(d []byte) (image.Config, error) { return webp.DecodeConfig(bytes.NewReader(d)) }, decodeWebP, webpEXIF}, nil
 	case len(data) == 0:
@@ -166,8 +165,6 @@ func colourOf(m image.Image, clip16 bool) (func(x, y int) color.NRGBA, error) {
 			palette[i] = storedColour(c)
 		}
 		return func(x, y int) color.NRGBA { return palette[m.ColorIndexAt(x, y)] }, nil
-	case *image.CMYK:
-		return func(x, y int) color.NRGBA { return fromCMYK(m.CMYKAt(x, y)) }, nil
 	}
 	return nil, fmt.Errorf("pixels of type %T are not known", m)
 }
@@ -188,17 +185,6 @@ func fromCMYK(c color.CMYK) color.NRGBA {
 		return uint8(max(light-(t>>8+t)>>8, 0))
 	}
 	return color.NRGBA{channel(c.C), channel(c.M), channel(c.Y), 255}
-}
-
-func decodeJPEG(data []byte) (*Picture, error) {
-	m, err := jpeg.Decode(bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	if ycc, ok := m.(*image.YCbCr); ok {
-		return fromYCbCr(ycc), nil
-	}
-	return fromImage(m, false)
 }
 
 func decodeWebP(data []byte) (*Picture, error) {

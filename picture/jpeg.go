@@ -1,6 +1,6 @@
 package picture
 
-import "image"
+import "image/color"
 
 // plane is one component of a picture at its own resolution.
 type plane struct {
@@ -11,40 +11,64 @@ type plane struct {
 
 func (p plane) row(y int) []byte { return p.pix[y*p.stride:][:p.width] }
 
-// fromYCbCr converts a decoded JPEG with the arithmetic of libjpeg-turbo: chroma at half resolution is interpolated with
-// a triangle filter ("fancy upsampling"), other ratios repeat samples.
-func fromYCbCr(m *image.YCbCr) *Picture {
-	p := New(m.Rect.Dx(), m.Rect.Dy())
-	across, down := subsampling(m.SubsampleRatio)
-	chroma := func(pix []byte) []byte {
-		c := plane{pix, m.CStride, (p.Width + across - 1) / across, (p.Height + down - 1) / down}
-		return upsample(c, across, down, p.Width, p.Height)
+// decodeJPEG reads a JPEG with the arithmetic of libjpeg-turbo: its accurate integer transform, chroma at half resolution
+// interpolated with a triangle filter ("fancy upsampling"), other ratios by repetition, fixed-point colours.
+func decodeJPEG(data []byte) (*Picture, error) {
+	f, err := readJPEG(data)
+	if err != nil {
+		return nil, err
 	}
-	cb, cr := chroma(m.Cb), chroma(m.Cr)
-	for y := range p.Height {
-		luma := m.Y[y*m.YStride:][:p.Width]
-		for x, l := range luma {
-			i := y*p.Width + x
-			p.Pix[3*i], p.Pix[3*i+1], p.Pix[3*i+2] = fromYCC(int32(l), int32(cb[i]), int32(cr[i]))
-		}
+	full := make([][]byte, len(f.parts))
+	for i, p := range f.parts {
+		full[i] = upsample(p.samples, f.across/p.across, f.down/p.down, f.width, f.height)
 	}
-	return p
+	out := New(f.width, f.height)
+	convert := f.colours()
+	for i := range f.width * f.height {
+		convert(out.Pix[3*i:3*i+3], full, i)
+	}
+	return out, nil
 }
 
-func subsampling(r image.YCbCrSubsampleRatio) (across, down int) {
-	switch r {
-	case image.YCbCrSubsampleRatio422:
-		return 2, 1
-	case image.YCbCrSubsampleRatio420:
-		return 2, 2
-	case image.YCbCrSubsampleRatio440:
-		return 1, 2
-	case image.YCbCrSubsampleRatio411:
-		return 4, 1
-	case image.YCbCrSubsampleRatio410:
-		return 4, 2
+// colours gives the conversion of sample i of all components to RGB, chosen as libjpeg and Pillow choose.
+func (f *jpegFile) colours() func(rgb []byte, full [][]byte, i int) {
+	switch {
+	case len(f.parts) == 1:
+		return func(rgb []byte, full [][]byte, i int) { rgb[0], rgb[1], rgb[2] = full[0][i], full[0][i], full[0][i] }
+	case len(f.parts) == 4:
+		return f.inks()
+	case f.isRGB():
+		return func(rgb []byte, full [][]byte, i int) { rgb[0], rgb[1], rgb[2] = full[0][i], full[1][i], full[2][i] }
 	}
-	return 1, 1
+	return func(rgb []byte, full [][]byte, i int) {
+		rgb[0], rgb[1], rgb[2] = fromYCC(int32(full[0][i]), int32(full[1][i]), int32(full[2][i]))
+	}
+}
+
+// isRGB tells whether three components are red, green and blue: by Adobe's marker, else by their names.
+func (f *jpegFile) isRGB() bool {
+	if f.jfif {
+		return false
+	}
+	if f.transform >= 0 {
+		return f.transform == 0
+	}
+	return f.parts[0].id == 'R' && f.parts[1].id == 'G' && f.parts[2].id == 'B'
+}
+
+// inks converts four components. They are taken to be inverted, as Adobe's programs write them; with Adobe's transform
+// the first three are luma and chroma.
+func (f *jpegFile) inks() func(rgb []byte, full [][]byte, i int) {
+	ycc := f.transform > 0
+	return func(rgb []byte, full [][]byte, i int) {
+		c, m, y := full[0][i], full[1][i], full[2][i]
+		if ycc {
+			c, m, y = fromYCC(int32(c), int32(m), int32(y))
+			c, m, y = 255-c, 255-m, 255-y
+		}
+		p := fromCMYK(color.CMYK{C: 255 - c, M: 255 - m, Y: 255 - y, K: 255 - full[3][i]})
+		rgb[0], rgb[1], rgb[2] = p.R, p.G, p.B
+	}
 }
 
 // fromYCC is the full-range BT.601 conversion in 16-bit fixed point.

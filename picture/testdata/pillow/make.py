@@ -65,7 +65,10 @@ for width, height in [(33, 18), (5, 4), (1, 1)]:
     keep(f"lossy_{width}x{height}.webp", encoded(image, "WEBP", quality=85))
 keep("progressive.jpg", encoded(Image.fromarray(samples(30, 21)), "JPEG", quality=85, progressive=True))
 keep("grey.jpg", encoded(Image.fromarray(samples(20, 11, 1)[..., 0]), "JPEG", quality=90))
-keep("cmyk.jpg", encoded(Image.fromarray(samples(19, 14, 4), "CMYK"), "JPEG", quality=95))
+inks = encoded(Image.fromarray(samples(19, 14, 4), "CMYK"), "JPEG", quality=95)
+keep("cmyk.jpg", inks)
+place = inks.index(b"Adobe") + 11
+keep("ycck.jpg", inks[:place] + b"\2" + inks[place + 1:])  # the same data read with Adobe's colour transform
 keep("restarts.jpg", encoded(Image.fromarray(samples(40, 33)), "JPEG", quality=90, restart_marker_blocks=2))
 keep("lossless.webp", encoded(Image.fromarray(samples(13, 9)), "WEBP", lossless=True))
 keep("alpha_lossy.webp", encoded(Image.fromarray(samples(21, 13, 4)), "WEBP", quality=90))
