@@ -78,6 +78,9 @@ func TestClassFromConfig(t *testing.T) {
 	if _, ok := load(t, "", files).(*bert); !ok {
 		t.Error("the class of tokenizer_config.json is not followed")
 	}
+	if _, ok := load(t, T5, t5Folder()).(*t5); !ok {
+		t.Error("the slow name of T5's class is not known")
+	}
 }
 
 func TestAddedTokens(t *testing.T) {

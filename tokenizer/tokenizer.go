@@ -19,6 +19,7 @@ const (
 	CLIP     = "CLIPTokenizer"     // the one FLUX's pipeline loads, without the optional ftfy repairs
 	CLIPFast = "CLIPTokenizerFast" // the one an AutoProcessor loads, so SciScore's
 	T5Fast   = "T5TokenizerFast"   // FLUX's second tokenizer
+	T5       = "T5Tokenizer"       // read as T5Fast: SentencePiece itself differs only on combining marks after mapped letters
 	BERT     = "BertTokenizer"
 	BERTFast = "BertTokenizerFast" // the detector's captions
 )
@@ -57,12 +58,12 @@ func Load(dir, class string) (Tokenizer, error) {
 		t, err = loadCLIP(dir, config, false)
 	case CLIPFast:
 		t, err = loadCLIP(dir, config, true)
-	case T5Fast:
+	case T5, T5Fast:
 		t, err = loadT5(dir, config)
 	case BERT, BERTFast:
 		t, err = loadBERT(dir, config, class == BERTFast)
 	default:
-		err = fmt.Errorf("class %q is not known; use one of %s", class, strings.Join([]string{CLIP, CLIPFast, T5Fast, BERT, BERTFast}, ", "))
+		err = fmt.Errorf("class %q is not known; use one of %s", class, strings.Join([]string{CLIP, CLIPFast, T5, T5Fast, BERT, BERTFast}, ", "))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("load tokenizer %s: %w", dir, err)
