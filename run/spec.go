@@ -26,7 +26,7 @@ func NewSpec(c configs.Config, codeVersion string) (Spec, error) {
 	}
 	return Spec{
 		Name: c.Name, Config: c.Resolved(), ConfigHash: c.Hash(), Seed: c.Seed, CodeVersion: codeVersion,
-		Queues: QueuesWithPrefix(c.Temporal.QueuePrefix), HeartbeatTimeout: c.Worker.HeartbeatTimeout,
+		Queues: QueuesOf(c), HeartbeatTimeout: c.Worker.HeartbeatTimeout,
 	}, nil
 }
 
@@ -51,6 +51,18 @@ type Queues struct {
 	CPU     string
 	GPU     string
 }
+
+// QueuesOf gives the queues of a config: one with the built-in service, three with an external one.
+func QueuesOf(c configs.Config) Queues {
+	if c.Temporal.Address == "" {
+		return OneQueue(c.Temporal.QueuePrefix)
+	}
+	return QueuesWithPrefix(c.Temporal.QueuePrefix)
+}
+
+// OneQueue puts everything on one queue. A worker that polls it gets the activity together with the answer to the
+// decision that scheduled it, which saves a round trip each time: the choice for one machine.
+func OneQueue(name string) Queues { return Queues{Control: name, CPU: name, GPU: name} }
 
 // QueuesWithPrefix gives the three queue names for one prefix, such as "sciflux".
 func QueuesWithPrefix(prefix string) Queues {

@@ -62,7 +62,10 @@ func (w *stage) epoch(ctx workflow.Context, at run.CheckpointRef) (run.Checkpoin
 		return at, "", err
 	}
 	stopped := w.guard(ctx, chunk.Summary, r.Summary)
-	return r.Checkpoint, stopped, w.edge(ctx, r.Checkpoint, done)
+	if err := w.edge(ctx, r.Checkpoint, done); err != nil || chunk.Relay && stopped == "" && !w.gate.held {
+		return r.Checkpoint, stopped, err // attributes cost a write of the server's index; full checkpoints are often enough
+	}
+	return r.Checkpoint, stopped, w.attributes(ctx)
 }
 
 // pairs generates and scores the pairs of the chunk's epoch and fills in where they are. A shard is scored as soon as it

@@ -91,5 +91,8 @@ func (w *stage) trainFor(ctx workflow.Context, from run.CheckpointRef, to int, s
 	if err := workflow.ExecuteActivity(work(ctx, w.in.Queues.GPU, w.in.Plan.HeartbeatTimeout), act.TrainSFT, chunk).Get(ctx, &r); err != nil {
 		return from, err
 	}
-	return r.Checkpoint, w.edge(ctx, r.Checkpoint, 0)
+	if err := w.edge(ctx, r.Checkpoint, 0); err != nil {
+		return from, err
+	}
+	return r.Checkpoint, w.attributes(ctx)
 }

@@ -89,7 +89,7 @@ func (w *stage) attributes(ctx workflow.Context) error {
 		attrHash.ValueSet(w.state.ConfigHash), attrStep.ValueSet(int64(w.state.Step)), attrEpoch.ValueSet(int64(w.state.Epoch)))
 }
 
-// edge does what follows a committed chunk: state, attributes, now and then pruning.
+// edge does what follows a committed chunk: state, and now and then pruning.
 func (w *stage) edge(ctx workflow.Context, c run.CheckpointRef, epoch int) error {
 	w.reached(c)
 	if w.chunks++; w.chunks%pruneEvery == 0 {
@@ -97,7 +97,7 @@ func (w *stage) edge(ctx workflow.Context, c run.CheckpointRef, epoch int) error
 			return err
 		}
 	}
-	return w.attributes(ctx)
+	return nil
 }
 
 // prune removes old checkpoints of the stage, and pair files of epochs before epoch.

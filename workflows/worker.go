@@ -30,24 +30,31 @@ type Workers struct {
 	list []worker.Worker
 }
 
-// NewWorkers makes, but does not start, a worker for each of the three queues. concurrency is the number of computing
-// activities at once on each of the CPU and GPU queues.
+// NewWorkers makes, but does not start, a worker for each queue. concurrency is the number of computing activities at
+// once on a queue that takes them.
 func NewWorkers(c client.Client, queues run.Queues, a *activities.Activities, concurrency int) *Workers {
+	concurrency = max(1, concurrency)
 	options := worker.Options{
 		WorkerStopTimeout:                a.Limits.StopGrace + stopMargin,
 		DeadlockDetectionTimeout:         deadlockTimeout,
 		StickyScheduleToStartTimeout:     stickyTimeout,
 		MaxConcurrentWorkflowTaskPollers: 2,
-		MaxConcurrentActivityTaskPollers: max(1, min(2, concurrency)),
+		MaxConcurrentActivityTaskPollers: min(2, concurrency),
 	}
 	control, compute := options, options
-	control.MaxConcurrentActivityExecutionSize = tinySlots
-	compute.MaxConcurrentActivityExecutionSize = max(1, concurrency)
+	control.MaxConcurrentActivityExecutionSize, compute.MaxConcurrentActivityExecutionSize = tinySlots, concurrency
 	compute.DisableWorkflowWorker = true
-	w := &Workers{list: []worker.Worker{
-		worker.New(c, queues.Control, control), worker.New(c, queues.CPU, compute), worker.New(c, queues.GPU, compute),
-	}}
+	if queues.Control == queues.CPU || queues.Control == queues.GPU {
+		control.MaxConcurrentActivityExecutionSize = concurrency
+	}
+	w := &Workers{list: []worker.Worker{worker.New(c, queues.Control, control)}}
 	Register(w.list[0])
+	if queues.CPU != queues.Control {
+		w.list = append(w.list, worker.New(c, queues.CPU, compute))
+	}
+	if queues.GPU != queues.Control && queues.GPU != queues.CPU {
+		w.list = append(w.list, worker.New(c, queues.GPU, compute))
+	}
 	for _, one := range w.list {
 		one.RegisterActivity(a)
 	}

@@ -359,15 +359,20 @@ func TestOverheadOfAnEpoch(t *testing.T) {
 	defer c.Close()
 	p := plan()
 	p.SFTSteps, p.OFTEpochs, p.OFTChunk = 20, 60, 5
+	p.Shards = 1
 	fake := rehearsal.New(p) // no work at all
-	w := workflows.NewWorkers(c, run.QueuesWithPrefix("test"), activities.New(fake, activities.Limits{StopGrace: time.Second}), 2)
+	w := workflows.NewWorkers(c, run.OneQueue("test"), activities.New(fake, activities.Limits{StopGrace: time.Second}), 2)
 	if err := w.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer w.Stop()
 	r := workflows.Runs{Client: c}
 	begin := time.Now()
-	start(t, r, "idle")
+	one := spec("idle")
+	one.Queues = run.OneQueue("test")
+	if _, err := r.Start(t.Context(), one); err != nil {
+		t.Fatal(err)
+	}
 	state := wait(t, r, "idle")
 	total := time.Since(begin)
 	for _, st := range state.StageTimes {
