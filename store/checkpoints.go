@@ -210,7 +210,7 @@ func (c Checkpoints) Best(ctx context.Context, stage run.Stage) (run.CheckpointR
 func (c Checkpoints) readPointer(ctx context.Context, key string) (pointer, Object, error) {
 	text, object, err := ReadAll(ctx, c.Objects, key)
 	if err != nil {
-		return pointer{}, Object{}, err
+		return pointer{}, object, err
 	}
 	var p pointer
 	if err := json.Unmarshal(text, &p); err != nil {

@@ -94,7 +94,8 @@ func CheckKey(key string) error {
 	return nil
 }
 
-// ReadAll reads a whole object into memory.
+// ReadAll reads a whole object into memory. When its contents turn out to be damaged, the description is
+// returned with the error.
 func ReadAll(ctx context.Context, o Objects, key string) ([]byte, Object, error) {
 	r, object, err := o.Get(ctx, key)
 	if err != nil {
@@ -104,7 +105,7 @@ func ReadAll(ctx context.Context, o Objects, key string) ([]byte, Object, error)
 	data := make([]byte, 0, object.Size+bytes.MinRead)
 	b := bytes.NewBuffer(data)
 	if _, err := b.ReadFrom(r); err != nil {
-		return nil, Object{}, Fail("read", key, ErrUnavailable, err)
+		return nil, object, Fail("read", key, ErrUnavailable, err)
 	}
 	return b.Bytes(), object, nil
 }
