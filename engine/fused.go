@@ -121,16 +121,29 @@ func later(j int) float32 {
 	return 0
 }
 
+// frozen calls do for the frozen layers of segment s: for each, or once for all where they are stacked.
+func (f Fused) frozen(segs []Segment, s int, do func(p part)) {
+	stacked, ok := f.Stacked[segs[s].Layers[0]]
+	if !ok {
+		f.parts(segs, s, do)
+	} else if p := f.span(segs, s); p.n > 0 {
+		p.layer = stacked
+		do(p)
+	}
+}
+
 // Project computes y [R, width]. ts[s], the result of Down, and bs[s], the segment's B, are nil where the segment has no
 // adapter.
 func (f Fused) Project(y *Tensor, segs []Segment, xs, ts, bs []*Tensor) {
 	for s := range segs {
-		f.parts(segs, s, func(p part) {
+		f.frozen(segs, s, func(p part) {
 			in, bias := 0, p.layer.Bias
 			for j, x := range xs {
 				f.Backend.Linear(p.outputs(y), p.rows(x), columns(p.layer.Weight, in, x.Cols()), bias, later(j))
 				in, bias = in+x.Cols(), nil
 			}
+		})
+		f.parts(segs, s, func(p part) {
 			if p.rank > 0 {
 				f.Backend.MatMul(p.outputs(y), p.low(ts[s]), false, p.up(bs[s]), true, p.scale, 1)
 			}
@@ -152,7 +165,7 @@ func (f Fused) BackDown(u *Tensor, segs []Segment, s int, dy, b *Tensor) {
 func (f Fused) BackInput(dx *Tensor, segs []Segment, in int, dy *Tensor, us, as []*Tensor) {
 	for s := range segs {
 		first := 0
-		f.parts(segs, s, func(p part) {
+		f.frozen(segs, s, func(p part) {
 			f.Backend.LinearBack(p.rows(dx), p.outputs(dy), columns(p.layer.Weight, in, dx.Cols()), later(first))
 			first++
 		})

@@ -51,6 +51,7 @@ type Heads struct {
 // Binding gives the names of one block their weights.
 type Binding struct {
 	Layers   map[string]Layer
+	Stacked  map[string]Layer // all layers of a segment as one, by the first, where their rows lie together in memory
 	Norms    map[string][]float32
 	Adapters map[string]*LowRank // by the first layer of the segment
 	Cos, Sin *Tensor             // rotation of attention heads, [L, D/2]; nil for none

@@ -61,10 +61,13 @@ func (b *block) local(name string) string { return strings.TrimPrefix(name, b.pr
 // binding is the weights of one block with the adapters of ad, nil for the base model.
 func (m *Model) binding(prefix string, c *call, ad *lora.Adapter) *engine.Binding {
 	blk := m.blocks[prefix]
-	b := &engine.Binding{Layers: map[string]engine.Layer{}, Norms: map[string][]float32{}, Adapters: map[string]*engine.LowRank{}, Cos: c.cos, Sin: c.sin}
+	b := &engine.Binding{Layers: map[string]engine.Layer{}, Stacked: map[string]engine.Layer{}, Norms: map[string][]float32{}, Adapters: map[string]*engine.LowRank{}, Cos: c.cos, Sin: c.sin}
 	for _, group := range blk.groups {
 		for _, name := range group {
 			b.Layers[blk.local(name)] = m.layers[name]
+		}
+		if all, ok := m.stacked[group[0]]; ok {
+			b.Stacked[blk.local(group[0])] = all
 		}
 		if ad == nil {
 			continue

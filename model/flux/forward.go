@@ -88,21 +88,31 @@ func doubleBlock[V any](o engine.Ops[V], s shape, x, cond V) V {
 	return o.GateAdd(x, o.Project(s.both([]string{"ff_context.net.2"}, []string{"ff.net.2"}), h), ms...)
 }
 
-// singleBlock is one block of a single stream, attention and feed-forward side by side.
-func singleBlock[V any](o engine.Ops[V], s shape, x, cond V) V {
+// singleBlock is one block of a single stream, attention and feed-forward side by side. Of the last block's result only the
+// image rows are read, so it goes on with those alone after attention and gives [B·N, C].
+func singleBlock[V any](o engine.Ops[V], s shape, x, cond V, last bool) V {
 	by := o.Project(s.perSample("norm.linear"), cond)
 	ms := modulations(s, by, by, 0)
 	n := o.Modulate(x, ms...)
 	a := o.Attend(o.Project(s.all(imageQKV...), n), s.heads(imageNorm, imageNorm))
+	if last && s.T > 0 {
+		x, n, a = imageRows(o, s, x), imageRows(o, s, n), imageRows(o, s, a)
+		s.T = 0
+		ms = modulations(s, by, by, 0)
+	}
 	h := o.Activate(o.Project(s.all("proj_mlp"), n), engine.GELUTanh)
 	return o.GateAdd(x, o.Project(s.all("proj_out"), a, h), ms...)
 }
 
-// head is the velocity [B·N, out_channels] of the image rows. norm_out's chunks are scale, then shift.
+// imageRows is the image rows of a joint matrix.
+func imageRows[V any](o engine.Ops[V], s shape, x V) V { return o.Rows(x, s.B*s.T, s.B*s.N) }
+
+// head is the velocity [B·N, out_channels] of the stream after the last block: image rows alone, or the joint matrix in a
+// model without single blocks. norm_out's chunks are scale, then shift.
 func head[V any](o engine.Ops[V], s shape, x, cond V) V {
 	by := o.Project(s.perSample("norm_out.linear"), cond)
-	if s.T > 0 {
-		x = o.Rows(x, s.B*s.T, s.B*s.N)
+	if s.SingleBlocks == 0 && s.T > 0 {
+		x = imageRows(o, s, x)
 	}
 	n := o.Modulate(x, engine.Modulation[V]{Rows: s.B * s.N, PerSample: s.N, By: by, Shift: 1, Scale: 0})
 	return o.Project([]engine.Segment{{Rows: s.B * s.N, Layers: []string{"proj_out"}}}, n)

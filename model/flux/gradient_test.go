@@ -42,7 +42,7 @@ func (s setup) make(t testing.TB) (*Model, *Input, *lora.Adapter, *engine.Tensor
 	if s.config != nil {
 		s.config(&c)
 	}
-	m, in := randomModel(c, 1), randomInput(c, 2, s.b, s.t, s.n)
+	m, in := randomModel(c, uint64(len(s.name))), randomInput(c, 2, s.b, s.t, s.n)
 	var ad *lora.Adapter
 	if s.targets != nil {
 		ad = randomAdapter(t, c, 3, s.targets, s.rank, s.alpha)

@@ -34,7 +34,7 @@ func small() Config {
 // randomModel makes a model in memory.
 func randomModel(c Config, seed uint64) *Model {
 	r := source(seed)
-	m := &Model{Config: c, layers: map[string]engine.Layer{}, norms: map[string][]float32{}, blocks: c.blockTable(), close: func() error { return nil }}
+	m := &Model{Config: c, layers: map[string]engine.Layer{}, stacked: map[string]engine.Layer{}, norms: map[string][]float32{}, blocks: c.blockTable(), close: func() error { return nil }}
 	for _, l := range c.Layers() {
 		w := normal(r, l.Out*l.In, 0.6/math.Sqrt(float64(l.In)))
 		m.layers[l.Name] = engine.Layer{Weight: &engine.Weight{Out: l.Out, In: l.In, Stride: l.In, F32: w}, Bias: normal(r, l.Out, 0.1)}
@@ -45,6 +45,9 @@ func randomModel(c Config, seed uint64) *Model {
 			w[i]++
 		}
 		m.norms[n.name] = w
+	}
+	if seed%2 == 1 { // half of the tests with, half without stacks
+		m.stackGroups()
 	}
 	return m
 }

@@ -24,10 +24,11 @@ type Options struct {
 type Model struct {
 	Config
 
-	layers map[string]engine.Layer // by full name
-	norms  map[string][]float32
-	blocks map[string]*block
-	close  func() error
+	layers  map[string]engine.Layer // by full name
+	stacked map[string]engine.Layer // groups of layers whose rows lie together, by the first layer
+	norms   map[string][]float32
+	blocks  map[string]*block
+	close   func() error
 }
 
 // Load opens a transformer: a folder in diffusers layout (also the pipeline folder around it), or one file in the original
@@ -86,7 +87,7 @@ func loadFile(path string, o Options) (*Model, error) {
 
 // fill declares all tensors, checks them and builds the model.
 func fill(path string, c Config, s safetensors.Source, closer func() error, o Options, declare func(*Model, *weights.Loader) (finish func())) (*Model, error) {
-	m := &Model{Config: c, layers: map[string]engine.Layer{}, norms: map[string][]float32{}, blocks: c.blockTable(), close: closer}
+	m := &Model{Config: c, layers: map[string]engine.Layer{}, stacked: map[string]engine.Layer{}, norms: map[string][]float32{}, blocks: c.blockTable(), close: closer}
 	loader := weights.NewLoader(s, o.Storage)
 	finish := declare(m, loader)
 	if err := loader.Load(); err != nil {
@@ -124,6 +125,7 @@ func declareDiffusers(m *Model, l *weights.Loader) func() {
 		for name, s := range slots {
 			m.layers[name] = engine.Layer{Weight: s.weight, Bias: s.bias}
 		}
+		m.stackGroups()
 		finishNorms()
 	}
 }

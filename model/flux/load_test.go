@@ -154,7 +154,7 @@ func sameWeights(t *testing.T, got, want *Model) {
 // without prefix.
 func TestLayoutsHoldOneModel(t *testing.T) {
 	c := small()
-	want := randomModel(c, 5)
+	want := randomModel(c, 6)
 	plain := folder(t, c, diffusersTensors(want))
 	pipeline := t.TempDir()
 	if err := os.WriteFile(filepath.Join(pipeline, "model_index.json"), []byte("{}"), 0o644); err != nil {
@@ -182,7 +182,7 @@ func TestLayoutsHoldOneModel(t *testing.T) {
 // TestStorage: rounding on load gives bfloat16 matrices and leaves vectors alone.
 func TestStorage(t *testing.T) {
 	c := small()
-	want := randomModel(c, 5)
+	want := randomModel(c, 6)
 	m, err := Load(folder(t, c, diffusersTensors(want)), Options{Storage: weights.BFloat16})
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +200,7 @@ func TestOriginalPartsAreViews(t *testing.T) {
 	c := small()
 	dir := t.TempDir()
 	saveConfig(t, dir, c)
-	save(t, filepath.Join(dir, "x.safetensors"), originalTensors(randomModel(c, 5), ""))
+	save(t, filepath.Join(dir, "x.safetensors"), originalTensors(randomModel(c, 6), ""))
 	m, err := Load(filepath.Join(dir, "x.safetensors"), Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +214,7 @@ func TestOriginalPartsAreViews(t *testing.T) {
 
 func TestLoadRefusals(t *testing.T) {
 	c := small()
-	good := diffusersTensors(randomModel(c, 5))
+	good := diffusersTensors(randomModel(c, 6))
 	change := func(f func(map[string]safetensors.Tensor)) map[string]safetensors.Tensor {
 		list := map[string]safetensors.Tensor{}
 		for k, v := range good {
@@ -257,7 +257,7 @@ func TestLoadRefusals(t *testing.T) {
 // TestFileWithoutConfig is taken for FLUX.1 itself, and refused when it is not.
 func TestFileWithoutConfig(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.safetensors")
-	save(t, path, originalTensors(randomModel(small(), 5), ""))
+	save(t, path, originalTensors(randomModel(small(), 6), ""))
 	if _, err := Load(path, Options{}); safetensors.ClassOf(err) != safetensors.MissingTensor || !strings.Contains(err.Error(), "double_blocks.") {
 		t.Errorf("refused with %v", err)
 	}

@@ -267,7 +267,7 @@ func (o *oracle) run() matrix {
 	}
 	for i := range m.SingleBlocks {
 		t.at(singleName(i))
-		x = singleBlock(t, o.shape, x, cond)
+		x = singleBlock(t, o.shape, x, cond, i == m.SingleBlocks-1)
 	}
 	t.at("")
 	o.velocity = head(t, o.shape, x, cond)

@@ -13,10 +13,12 @@ const finalModulation = "final_layer.adaLN_modulation.1"
 // one matrix. Its parts become views of rows, not copies; only norm_out, whose halves are swapped, is copied.
 func declareOriginal(m *Model, l *weights.Loader) func() {
 	fused := map[string]*slot{}
+	originalOf := map[string]string{}
 	var order []lora.Layer
 	for _, d := range m.Layers() {
 		if d.Original != "" {
 			order = append(order, d)
+			originalOf[d.Name] = d.Original
 		}
 	}
 	for i := 0; i < len(order); {
@@ -39,6 +41,14 @@ func declareOriginal(m *Model, l *weights.Loader) func() {
 			s := fused[d.Original]
 			m.layers[d.Name] = engine.Layer{Weight: s.weight.RowRange(d.OriginalRow, d.Out), Bias: s.bias[d.OriginalRow:][:d.Out]}
 		}
+		m.eachGroup(func(group []string) {
+			rows := 0
+			for _, name := range group {
+				rows += m.layers[name].Weight.Out
+			}
+			s := fused[originalOf[group[0]]]
+			m.stacked[group[0]] = engine.Layer{Weight: s.weight.RowRange(0, rows), Bias: s.bias[:rows]}
+		})
 		m.layers["norm_out.linear"] = engine.Layer{Weight: swapHalves(last.weight), Bias: append(last.bias[w:len(last.bias):len(last.bias)], last.bias[:w]...)}
 		finishNorms()
 	}

@@ -160,10 +160,17 @@ func (s *Session) chain(p *pass, in *Input, ad *lora.Adapter) error {
 		}))
 	}
 	for i := range m.SingleBlocks {
-		name := singleName(i)
-		err = errors.Join(err, add("single", strings.TrimSuffix(name, "."), name, blockIn, blockValues, func(o engine.Ops[graph.Value], in []graph.Value) graph.Value {
-			return singleBlock(o, shape, in[0], in[1])
+		name, kind, last := singleName(i), "single", i == m.SingleBlocks-1
+		if last {
+			kind = "last single"
+		}
+		err = errors.Join(err, add(kind, strings.TrimSuffix(name, "."), name, blockIn, blockValues, func(o engine.Ops[graph.Value], in []graph.Value) graph.Value {
+			return singleBlock(o, shape, in[0], in[1], last)
 		}))
+	}
+	if m.SingleBlocks > 0 {
+		stream.Rows = p.B * p.N
+		blockIn = []graph.Input{stream, cond}
 	}
 	return errors.Join(err, add("head", "output layers", outside, blockIn, blockValues, func(o engine.Ops[graph.Value], in []graph.Value) graph.Value {
 		return head(o, shape, in[0], in[1])

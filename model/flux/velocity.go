@@ -44,13 +44,19 @@ func (m *Model) velocity(ctx context.Context, e *engine.Eager, c *call, in *Inpu
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		run, prefix := doubleBlock[*engine.Tensor], doubleName(i)
-		if i >= m.DoubleBlocks {
-			run, prefix = singleBlock[*engine.Tensor], singleName(i-m.DoubleBlocks)
+		single := i - m.DoubleBlocks
+		prefix := doubleName(i)
+		if single >= 0 {
+			prefix = singleName(single)
 		}
 		*where = prefix[:len(prefix)-1]
 		e.Bind(m.binding(prefix, c, ad))
-		y := run(e, c.shape, x, cond)
+		var y *engine.Tensor
+		if single >= 0 {
+			y = singleBlock(e, c.shape, x, cond, single == m.SingleBlocks-1)
+		} else {
+			y = doubleBlock(e, c.shape, x, cond)
+		}
 		e.Release(y)
 		e.Free(x)
 		x = y
