@@ -1,13 +1,10 @@
-# The image of sciflux workers and commands. The build stage compiles the fast kernels when the compiler image has
-# oneDNN; the run stage is a slim base with an ordinary user.
+# The image of sciflux workers and commands: a build stage, and a slim base with an ordinary user. oneDNN is opened at
+# run time, so only the run stage has it.
 #
 #   docker build -t sciflux .
 #   docker run --rm sciflux doctor
 
 FROM golang:1.26.8-bookworm AS build
-RUN apt-get update \
- && apt-get install -y --no-install-recommends libdnnl-dev \
- && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 # The modules alone first: they change seldom, and their layer is reused.
 COPY go.mod go.sum ./
@@ -19,7 +16,7 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
 
 FROM debian:bookworm-slim
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates libdnnl3 libgomp1 tini \
+ && apt-get install -y --no-install-recommends ca-certificates libdnnl2 tini \
  && rm -rf /var/lib/apt/lists/* \
  && groupadd --gid 10001 sciflux \
  && useradd --uid 10001 --gid sciflux --create-home --home-dir /home/sciflux --shell /usr/sbin/nologin sciflux \
