@@ -30,7 +30,12 @@ func Dense[F Float](data []F, rows, cols int) Matrix[F] {
 func Zeros[F Float](rows, cols int) Matrix[F] { return Dense(make([]F, rows*cols), rows, cols) }
 
 // Row is row i.
-func (m Matrix[F]) Row(i int) []F { return m.Data[i*m.Stride:][:m.Cols:m.Cols] }
+func (m Matrix[F]) Row(i int) []F {
+	if m.Cols == 0 {
+		return nil
+	}
+	return m.Data[i*m.Stride:][:m.Cols:m.Cols]
+}
 
 // At is the value in row i, column j.
 func (m Matrix[F]) At(i, j int) F { return m.Data[i*m.Stride+j] }
