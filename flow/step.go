@@ -114,3 +114,18 @@ func (s Step) addLogProbGradient(grad, sample, velocity, next []float32, mask *M
 		grad[k] += float32(f * d)
 	})
 }
+
+// KL is the divergence of the policy's step from the reference's, a Gaussian of the same std around another mean:
+// (V·(v−vref))²/(2·std²), averaged over the elements that the mask keeps. 0 for a step without noise.
+func (s Step) KL(velocity, velocityRef []float32, mask *Mask) float64 {
+	if s.Std == 0 {
+		return 0
+	}
+	var square float64
+	mask.each(len(velocity), func(k int) {
+		d := float64(velocity[k]) - float64(velocityRef[k])
+		square += d * d
+	})
+	kept, _ := mask.counts(len(velocity))
+	return square * s.V * s.V / (2 * s.Std * s.Std * float64(max(1, kept)))
+}
