@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	// startTimeout bounds a start that should take one second; a slow disk with a large database may need more.
-	startTimeout = 60 * time.Second
+	// startTimeout bounds a start that takes one or two seconds on an idle machine; a busy one may need much more.
+	startTimeout   = 2 * time.Minute
+	superviseEvery = 500 * time.Millisecond
 	// stopTimeout is how long a child may take to end before Stop kills it. Ending takes one second.
 	stopTimeout = 20 * time.Second
 	// minimumSpace is what a start needs on the disk: an SQLite database that cannot grow fails in odd ways.
@@ -53,7 +54,7 @@ func Start(ctx context.Context, o Options) (*Services, error) {
 		lease.release()
 		return nil, startFailure(o.Dir, err)
 	}
-	s.lease = lease
+	s.hold(lease)
 	return s, nil
 }
 
@@ -108,9 +109,10 @@ func (d state) attachOrSpawn(ctx context.Context, o Options) (*Services, error) 
 	return s, nil
 }
 
-// running tells whether a child holds the lock of the folder.
+// running tells whether a child holds the lock of the folder. It asks for a shared lock, so that two who ask at
+// once do not take each other for a child.
 func (d state) running() (bool, error) {
-	l, err := tryLock(d.path("lock"), false)
+	l, err := tryLock(d.path("lock"), true)
 	if err != nil || l == nil {
 		return l == nil && err == nil, err
 	}
@@ -199,8 +201,40 @@ func Attach(ctx context.Context, dir string) (*Services, error) {
 		lease.release()
 		return nil, fmt.Errorf("attach to %s: %w", dir, err)
 	}
-	s.lease = lease
+	s.hold(lease)
 	return s, nil
+}
+
+// Supervise starts the services again whenever their child dies, until ctx ends or s is closed. They come back
+// at their old addresses if nobody has taken the ports meanwhile, so clients that reconnect go on. report, if
+// not nil, is told of every death (nil error: they run again) and of every start that failed.
+func (s *Services) Supervise(ctx context.Context, o Options, report func(error)) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return
+	}
+	d := state(o.Dir)
+	ticker := time.NewTicker(superviseEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.closed:
+			return
+		case <-ticker.C:
+		}
+		if running, err := d.running(); err != nil || running {
+			continue
+		}
+		_, err := d.attachOrSpawn(ctx, o)
+		if ctx.Err() != nil {
+			return
+		}
+		if report != nil {
+			report(err)
+		}
+	}
 }
 
 // Stop ends the services of a state folder, whoever uses them, and returns when they are gone. The error is
@@ -210,26 +244,36 @@ func Stop(ctx context.Context, dir string) error {
 	if _, err := os.Stat(d.path("lock")); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("stop %s: %w", dir, ErrNotRunning)
 	}
-	for began := time.Now(); ; {
-		running, err := d.running()
-		if err != nil {
-			return fmt.Errorf("stop %s: %w", dir, err)
-		}
-		if !running && time.Since(began) < time.Millisecond {
-			return fmt.Errorf("stop %s: %w", dir, ErrNotRunning)
-		}
-		if !running {
-			return nil
-		}
-		if pid := d.pid(); pid > 1 {
-			signalStop(pid, time.Since(began) > stopTimeout)
-		}
+	// While nobody starts a child, the lock names the right process.
+	starting, err := waitLock(ctx, d.path("starting"), false)
+	if err != nil {
+		return fmt.Errorf("stop %s: %w", dir, err)
+	}
+	defer starting.release()
+	running, err := d.running()
+	if err != nil || !running {
+		return fmt.Errorf("stop %s: %w", dir, errors.Join(err, ErrNotRunning))
+	}
+	pid := d.pid()
+	if pid <= 1 {
+		return fmt.Errorf("stop %s: the folder is in use, but its lock names no process", dir)
+	}
+	if err := signalStop(pid, false); err != nil {
+		return fmt.Errorf("stop %s: process %d: %w", dir, pid, err)
+	}
+	patience := time.AfterFunc(stopTimeout, func() { signalStop(pid, true) })
+	defer patience.Stop()
+	for running {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("stop %s: %w", dir, context.Cause(ctx))
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(50 * time.Millisecond):
+		}
+		if running, err = d.running(); err != nil {
+			return fmt.Errorf("stop %s: %w", dir, err)
 		}
 	}
+	return nil
 }
 
 // status is the one line that a child sends when it is ready or has failed.

@@ -132,6 +132,7 @@ func TestServices(t *testing.T) {
 	t.Run("second owner is refused", func(t *testing.T) { testSecondOwner(t, dir) })
 	t.Run("other ports are refused", func(t *testing.T) { testOtherPorts(t, dir) })
 	t.Run("checkpoints", func(t *testing.T) { testCheckpoints(t, s) })
+	t.Run("bit rot", func(t *testing.T) { testBitRot(t, dir, s) })
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -232,9 +233,7 @@ func testObjects(t *testing.T, s *Services) {
 }
 
 func testWrongKeys(t *testing.T, s *Services) {
-	wrong := *s
-	wrong.SecretKey = "wrong"
-	b := bucketOf(t, &wrong)
+	b := bucketOf(t, &Services{S3Endpoint: s.S3Endpoint, Region: s.Region, Bucket: s.Bucket, AccessKey: s.AccessKey, SecretKey: "wrong"})
 	_, err := b.Put(t.Context(), "k", strings.NewReader("x"))
 	if !errors.Is(err, store.ErrDenied) || run.ClassOf(err) != run.ClassConfig {
 		t.Errorf("wrong secret: %v", err)
@@ -318,6 +317,30 @@ func testCheckpoints(t *testing.T, s *Services) {
 	}
 }
 
+// A byte that changes on the disk must make readers step back.
+func testBitRot(t *testing.T, dir string, s *Services) {
+	c := store.Checkpoints{Objects: bucketOf(t, s), Run: "rot"}
+	var refs []run.CheckpointRef
+	for step := 1; step <= 2; step++ {
+		ref, err := c.Save(t.Context(), store.Manifest{Stage: run.StageSFT, Step: step}, []store.Part{store.BytesPart(store.AdapterPart, []byte("weights"))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		refs = append(refs, ref)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "s3", "data", s.Bucket, refs[1].Adapter.Key), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte("W"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if latest, err := c.Latest(t.Context(), run.StageSFT); err != nil || latest != refs[0] {
+		t.Errorf("%v, %v", latest, err)
+	}
+}
+
 // A child that is killed is started again by the next command, with everything that it had acknowledged.
 func TestKilledChildKeepsItsData(t *testing.T) {
 	dir := stateDir(t)
@@ -360,6 +383,31 @@ type killer struct{ pid int }
 func (k killer) Read([]byte) (int, error) {
 	syscall.Kill(k.pid, syscall.SIGKILL)
 	return 0, io.EOF
+}
+
+// A supervised child comes back at the same addresses, and clients that were connected go on.
+func TestSupervise(t *testing.T) {
+	dir := stateDir(t)
+	s := start(t, testOptions(dir))
+	c := dial(t, s)
+	reports := make(chan error, 10)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Supervise(t.Context(), testOptions(dir), func(err error) { reports <- err })
+	}()
+	syscall.Kill(s.PID, syscall.SIGKILL)
+	if err := <-reports; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WorkflowService().DescribeNamespace(t.Context(), &workflowservice.DescribeNamespaceRequest{Namespace: s.Namespace}); err != nil {
+		t.Errorf("a client that was connected: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	waitGone(t, dir)
 }
 
 func TestKilledCommandLeavesNoOrphan(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/gofiber/fiber/v3"
 	"github.com/versity/versitygw/backend/meta"
@@ -28,6 +29,7 @@ const (
 type gateway struct {
 	data, sidecar string // folders of objects and, if the file system lacks attributes, of their metadata
 	done          chan error
+	objects       keyLocks
 }
 
 // startGateway serves the objects below dir until ctx ends, and returns when it listens.
@@ -54,6 +56,7 @@ func startGateway(ctx context.Context, dir string, port int, c credentials) (*ga
 			S3Options: []s3api.Option{
 				s3api.WithOnListen(func() { close(listening) }),
 				s3api.WithMiddleware("/", refuseUnsummed),
+				s3api.WithMiddleware("/", g.oneAtATime),
 				s3api.WithMiddleware("/", g.makeDurable),
 			},
 		})
@@ -132,6 +135,58 @@ func hasChecksum(c fiber.Ctx) bool {
 		}
 	}
 	return false
+}
+
+// oneAtATime keeps writers of an object from its readers where the metadata lies beside the objects: the gateway
+// replaces an object and its metadata one after the other, and a reader in between would see a wrong checksum.
+func (g *gateway) oneAtATime(c fiber.Ctx) error {
+	if g.sidecar == "" {
+		return c.Next()
+	}
+	reads := c.Method() == fiber.MethodGet || c.Method() == fiber.MethodHead
+	unlock := g.objects.lock(string(c.Request().URI().PathOriginal()), reads)
+	defer unlock()
+	return c.Next()
+}
+
+// keyLocks has a lock for each key that somebody uses.
+type keyLocks struct {
+	mu    sync.Mutex
+	inUse map[string]*keyLock
+}
+
+type keyLock struct {
+	sync.RWMutex
+	users int
+}
+
+func (k *keyLocks) lock(key string, shared bool) (unlock func()) {
+	k.mu.Lock()
+	l := k.inUse[key]
+	if l == nil {
+		if k.inUse == nil {
+			k.inUse = map[string]*keyLock{}
+		}
+		l = &keyLock{}
+		k.inUse[key] = l
+	}
+	l.users++
+	k.mu.Unlock()
+	done := l.Unlock
+	if shared {
+		l.RLock()
+		done = l.RUnlock
+	} else {
+		l.Lock()
+	}
+	return func() {
+		done()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(k.inUse, key)
+		}
+	}
 }
 
 // makeDurable syncs an object before its writer hears of success: the gateway publishes files atomically but

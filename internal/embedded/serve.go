@@ -102,7 +102,7 @@ func Serve(ctx context.Context, o Options, ready func(*Services)) error {
 	}
 	done := make(chan struct{})
 	defer close(done)
-	go d.watch(ctx, cancel, *s, done)
+	go d.watch(ctx, cancel, s, done)
 	ready(s)
 	select {
 	case <-ctx.Done():
@@ -246,7 +246,8 @@ func versions(program string) map[string]string {
 
 // watch cancels when nobody uses the services any more, unless they are asked to stay. From then on it holds
 // the clients' lock until done is closed, so that whoever comes meanwhile waits and starts anew.
-func (d state) watch(ctx context.Context, cancel context.CancelCauseFunc, s Services, done <-chan struct{}) {
+func (d state) watch(ctx context.Context, cancel context.CancelCauseFunc, s *Services, done <-chan struct{}) {
+	stays := s.Stay
 	stay := make(chan os.Signal, 1)
 	signal.Notify(stay, staySignal)
 	defer signal.Stop(stay)
@@ -257,12 +258,12 @@ func (d state) watch(ctx context.Context, cancel context.CancelCauseFunc, s Serv
 		case <-ctx.Done():
 			return
 		case <-stay:
-			s.Stay = true
-			if err := writeJSON(d.path("services.json"), 0o600, s); err != nil {
+			stays = true
+			if err := d.noteStay(); err != nil {
 				slog.Error("cannot note that the services stay", "error", err)
 			}
 		case <-ticker.C:
-			if s.Stay {
+			if stays {
 				continue
 			}
 			unused, err := tryLock(d.path("clients"), false)
@@ -275,4 +276,14 @@ func (d state) watch(ctx context.Context, cancel context.CancelCauseFunc, s Serv
 			return
 		}
 	}
+}
+
+// noteStay makes services.json say that the child stays.
+func (d state) noteStay() error {
+	s, err := d.readServices()
+	if err != nil {
+		return err
+	}
+	s.Stay = true
+	return writeJSON(d.path("services.json"), 0o600, s)
 }

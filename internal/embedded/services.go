@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/sciflux/sciflux/run"
@@ -79,14 +80,21 @@ type Services struct {
 	// were in it go on from their manifests with `sciflux resume`.
 	SetAside string `json:"set_aside,omitempty"`
 
-	lease *lock
+	mu     sync.Mutex
+	lease  *lock
+	closed chan struct{}
 }
+
+func (s *Services) hold(lease *lock) { s.lease, s.closed = lease, make(chan struct{}) }
 
 // Close tells the child that this process does not need it any more.
 func (s *Services) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.lease == nil {
 		return nil
 	}
+	close(s.closed)
 	err := s.lease.release()
 	s.lease = nil
 	return err
