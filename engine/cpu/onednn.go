@@ -1,0 +1,74 @@
+//go:build cgo
+
+package cpu
+
+// #include "onednn.h"
+import "C"
+
+// Tiles of a product by oneDNN. Each is one single-threaded call, so the split and with it every bit depends on the shape
+// alone; the depth bounds the widened copy of a bfloat16 weight that a task holds.
+const (
+	onednnWidth  = 512
+	onednnHeight = 128 // for narrow products, which are split by rows
+	onednnDepth  = 3072
+)
+
+// multiplyOneDNN splits a product into tiles for dnnl_sgemm.
+func (e *Backend) multiplyOneDNN(p product) {
+	width, height := onednnWidth, p.m
+	if p.n < 2*onednnWidth {
+		height = onednnHeight
+	}
+	across := ceil(p.n, width)
+	if p.bias != 0 && !p.add {
+		g := C.rows_args{from: 0, to: C.long(p.m), cols: C.long(p.n)}
+		g.p[0], g.s[0], g.p[1] = p.c, C.long(p.ldc), p.bias
+		e.rowsC(C.ROW_COPY, &g)
+		p.add, p.bias = true, 0
+	}
+	e.team.do(across*ceil(p.m, height), func(task int) {
+		e.tileOneDNN(p, task/across*height, height, task%across*width, width)
+	})
+	if p.bias != 0 {
+		g := C.rows_args{from: 0, to: C.long(p.m), cols: C.long(p.n)}
+		g.p[0], g.s[0], g.p[1], g.s[1], g.p[2] = p.c, C.long(p.ldc), p.c, C.long(p.ldc), p.bias
+		e.rowsC(C.ROW_ADD, &g)
+	}
+}
+
+func (e *Backend) tileOneDNN(p product, i, m, j, n int) {
+	m, n = min(m, p.m-i), min(n, p.n-j)
+	g := C.onednn_args{
+		a: p.a.at + C.addr(4*i*p.a.rows), lda: C.long(p.a.rows), c: p.c + C.addr(4*(i*p.ldc+j)), ldc: C.long(p.ldc),
+		m: C.long(m), n: C.long(n), ldb: C.long(p.b.stride), trans_b: flag(p.b.byRows), alpha: C.float(p.alpha),
+	}
+	if p.a.cols != 1 {
+		g.lda, g.trans_a = C.long(p.a.cols), 1
+	}
+	for k := 0; k < p.k; k += onednnDepth {
+		depth := min(onednnDepth, p.k-k)
+		g.k, g.b, g.beta = C.long(depth), p.b.from(k, j), 0
+		if p.add || k > 0 {
+			g.beta = 1
+		}
+		if !p.b.bf16 {
+			e.onednnC(&g)
+		} else {
+			e.widened(&g, p, k, j)
+		}
+		g.a += C.addr(4 * depth * p.a.cols)
+	}
+}
+
+// widened runs one tile over a float32 copy of its part of a bfloat16 weight.
+func (e *Backend) widened(g *C.onednn_args, p product, k, j int) {
+	rows, cols := int(g.k), int(g.n)
+	if p.b.byRows {
+		rows, cols = cols, rows
+	}
+	s := e.take(rows * cols)
+	defer e.give(s)
+	e.widenC(C.addr(uintptr(s.at)), p.b.from(k, j), p.b.stride, rows, cols)
+	g.b, g.ldb = C.addr(uintptr(s.at)), C.long(cols)
+	e.onednnC(g)
+}

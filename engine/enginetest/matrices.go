@@ -1,0 +1,66 @@
+package enginetest
+
+import (
+	"fmt"
+
+	"github.com/sciflux/sciflux/engine"
+)
+
+// products are rows, inputs, outputs: edges of every tile, thin and empty ones, several blocks of depth and width.
+var products = [][3]int{
+	{1, 1, 1}, {0, 5, 7}, {5, 0, 7}, {5, 7, 0}, {1, 300, 77}, {2, 33, 65}, {4, 128, 768}, {6, 64, 31}, {7, 17, 33}, {13, 40, 16},
+	{32, 128, 128}, {37, 129, 41}, {97, 64, 200}, {64, 700, 96}, {100, 333, 130}, {14, 321, 2100}, {200, 1000, 70},
+}
+
+func linears(b *bench) {
+	for _, s := range products {
+		for _, d := range []engine.DType{engine.Float32, engine.BFloat16} {
+			for _, beta := range []float32{0, 1} {
+				b.linear(s[0], s[1], s[2], d, beta)
+			}
+		}
+	}
+}
+
+func (b *bench) linear(rows, in, out int, d engine.DType, beta float32) {
+	what := fmt.Sprintf("%d rows, %d→%d %v beta %g", rows, in, out, d, beta)
+	w := b.weight(out, in, d)
+	var bias []float32
+	if b.rng.IntN(2) == 0 {
+		bias = b.values(out)
+	}
+	px, x := b.view("x", rows, in)
+	py, y := b.view("y", rows, out)
+	b.both(func(e engine.Backend, i int) { e.Linear(y[i], x[i], w, bias, beta) })
+	b.check("linear "+what, py)
+	pg, g := b.view("dy", rows, out)
+	pd, dx := b.view("dx", rows, in)
+	b.both(func(e engine.Backend, i int) { e.LinearBack(dx[i], g[i], w, beta) })
+	b.check("linear back "+what, pd)
+	b.drop(px, pg)
+}
+
+func matmuls(b *bench) {
+	for _, s := range products {
+		for trans := range 4 {
+			b.matmul(s[0], s[1], s[2], trans&1 > 0, trans&2 > 0, float32(s[1]%2))
+		}
+	}
+}
+
+func (b *bench) matmul(m, k, n int, transA, transB bool, beta float32) {
+	pc, c := b.view("c", m, n)
+	shape := func(rows, cols int, trans bool) (int, int) {
+		if trans {
+			return cols, rows
+		}
+		return rows, cols
+	}
+	ra, ca := shape(m, k, transA)
+	rb, cb := shape(k, n, transB)
+	pa, a := b.view("a", ra, ca)
+	pb, right := b.view("b", rb, cb)
+	b.both(func(e engine.Backend, i int) { e.MatMul(c[i], a[i], transA, right[i], transB, 0.25, beta) })
+	b.check(fmt.Sprintf("matmul %d×%d×%d trans %v %v beta %g", m, k, n, transA, transB, beta), pc)
+	b.drop(pa, pb)
+}
