@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -136,12 +137,17 @@ func worker(t *testing.T, s *embedded.Services, store string, env ...string) *ex
 
 func runs(t *testing.T, s *embedded.Services) workflows.Runs {
 	t.Helper()
-	c, err := dial(s.TemporalAddress)
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for range 100 { // right after a kill the old process may still be on its way out
+		var c client.Client
+		if c, err = dial(s.TemporalAddress); err == nil {
+			t.Cleanup(c.Close)
+			return workflows.Runs{Client: c}
+		}
+		time.Sleep(200 * time.Millisecond)
 	}
-	t.Cleanup(c.Close)
-	return workflows.Runs{Client: c}
+	t.Fatal(err)
+	return workflows.Runs{}
 }
 
 func start(t *testing.T, r workflows.Runs, name string) {
@@ -184,6 +190,23 @@ func kill(t *testing.T, c *exec.Cmd) {
 	c.Wait()
 }
 
+// killServices ends the server at once and returns when it is gone.
+func killServices(t *testing.T, s *embedded.Services) {
+	t.Helper()
+	if err := syscall.Kill(s.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	for {
+		c, err := net.Dial("tcp", s.TemporalAddress)
+		if err != nil {
+			return
+		}
+		c.Close()
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 // Workers are killed at random moments of both stages, one of them together with the server; the adapter is the same.
 func TestKilledProcessesLeaveNoTrace(t *testing.T) {
 	dir := t.TempDir()
@@ -200,10 +223,7 @@ func TestKilledProcessesLeaveNoTrace(t *testing.T) {
 		time.Sleep(time.Duration(200+random.IntN(900)) * time.Millisecond)
 		kill(t, w)
 		if i == 2 {
-			if err := syscall.Kill(s.PID, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			s.Close()
+			killServices(t, s)
 			s = services(t, dir)
 			r = runs(t, s)
 			start(t, r, "broken") // attaches
@@ -254,8 +274,7 @@ func TestStoppedWorkerLosesNoStep(t *testing.T) {
 	store := t.TempDir()
 	w := worker(t, s, store)
 	start(t, r, "stopped")
-	waitFor(t, store, "sft/000020.json")
-	time.Sleep(150 * time.Millisecond) // some steps into the second chunk
+	waitFor(t, store, "step-000023") // some steps into the second chunk
 	begin := time.Now()
 	if err := w.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -349,8 +368,10 @@ func TestAttachStateCancelAndNames(t *testing.T) {
 	}
 }
 
-// The time between activities is small: this is what 60 epochs of the main job pay for being durable.
+// What an epoch pays for being durable: history events, which do not depend on how busy the machine is, and time, which
+// is logged. Two per cent of a main-job epoch of three seconds are 60 ms.
 func TestOverheadOfAnEpoch(t *testing.T) {
+	const epochs = 30
 	s := services(t, t.TempDir())
 	c, err := dial(s.TemporalAddress)
 	if err != nil {
@@ -358,28 +379,31 @@ func TestOverheadOfAnEpoch(t *testing.T) {
 	}
 	defer c.Close()
 	p := plan()
-	p.SFTSteps, p.OFTEpochs, p.OFTChunk = 20, 60, 5
-	p.Shards = 1
-	fake := rehearsal.New(p) // no work at all
-	w := workflows.NewWorkers(c, run.OneQueue("test"), activities.New(fake, activities.Limits{StopGrace: time.Second}), 2)
+	p.SFTSteps, p.OFTEpochs, p.OFTChunk, p.Shards = 20, epochs, 5, 1
+	queues := run.OneQueue("one")
+	w := workflows.NewWorkers(c, queues, activities.New(rehearsal.New(p), activities.Limits{StopGrace: time.Second}), 2)
 	if err := w.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer w.Stop()
 	r := workflows.Runs{Client: c}
-	begin := time.Now()
-	one := spec("idle")
-	one.Queues = run.OneQueue("test")
-	if _, err := r.Start(t.Context(), one); err != nil {
+	idle := spec("idle")
+	idle.Queues = queues
+	if _, err := r.Start(t.Context(), idle); err != nil {
 		t.Fatal(err)
 	}
-	state := wait(t, r, "idle")
-	total := time.Since(begin)
-	for _, st := range state.StageTimes {
+	for _, st := range wait(t, r, "idle").StageTimes {
 		t.Logf("%-9s %.3f s", st.Stage, st.WallSeconds)
-		if perEpoch := st.WallSeconds / 60; st.Stage == run.StageOFT && perEpoch > 0.25 {
-			t.Errorf("%.0f ms an epoch", 1000*perEpoch)
+		if st.Stage == run.StageOFT {
+			t.Logf("%.0f ms an epoch", 1000*st.WallSeconds/epochs)
 		}
 	}
-	t.Logf("60 epochs of 5 activities: %v in all", total)
+	d, err := c.DescribeWorkflowExecution(t.Context(), workflows.StageID("idle", run.StageOFT), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Three activities of three events, each with a decision of three.
+	if n := d.WorkflowExecutionInfo.HistoryLength; n > 20*epochs {
+		t.Errorf("%d events for %d epochs", n, epochs)
+	}
 }

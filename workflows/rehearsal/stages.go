@@ -162,6 +162,11 @@ func (f *Stages) TrainSFT(ctx context.Context, c activities.SFTChunk, m activiti
 		}
 		adapter = chain(adapter, "sft", step)
 		m.Report(run.Progress{Stage: c.Stage, Step: step + 1, StepsTotal: f.Plan.SFTSteps})
+		if f.Store != nil {
+			if err := f.Store.mark(step + 1); err != nil {
+				return activities.ChunkResult{}, err
+			}
+		}
 	}
 	return commit()
 }
