@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	sdklog "go.temporal.io/sdk/log"
+
+	"github.com/sciflux/sciflux/configs"
+	"github.com/sciflux/sciflux/internal/embedded"
+	"github.com/sciflux/sciflux/run"
+	"github.com/sciflux/sciflux/store"
+	"github.com/sciflux/sciflux/store/s3"
+	"github.com/sciflux/sciflux/workflows"
+)
+
+// site is the pair of services that a run lives on, reached as the config says.
+type site struct {
+	cfg      configs.Config
+	dir      string             // state folder
+	services *embedded.Services // nil when the config names both services
+	objects  store.Objects
+	bucket   string // where objects are, for people: s3://bucket/ or a folder
+	client   client.Client
+	runs     workflows.Runs
+	log      *slog.Logger
+
+	closers []func() error
+}
+
+// reachTime bounds the first contact with a service, so that a wrong address is an error and not a wait.
+const reachTime = 10 * time.Second
+
+// connect reaches the services of a config and starts the embedded ones if it needs them and they do not run.
+func (a *app) connect(ctx context.Context, cfg configs.Config, log *slog.Logger) (_ *site, err error) {
+	dir, err := a.stateDir()
+	if err != nil {
+		return nil, err
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &site{cfg: cfg, dir: dir, log: log}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if cfg.Temporal.Address == "" || cfg.Store.Kind == "embedded" {
+		if s.services, err = embedded.Start(ctx, a.serviceOptions(cfg, dir)); err != nil {
+			return nil, err
+		}
+		s.closers = append(s.closers, s.services.Close)
+		if old := s.services.SetAside; old != "" {
+			a.print.Note("the database of another version was put aside as %s; `sciflux resume RUN` continues its runs from their checkpoints", old)
+		}
+	}
+	if err = s.openStore(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.dial(ctx)
+}
+
+// servicesDir is where the embedded services keep their state.
+func servicesDir(state string) string { return filepath.Join(state, "services") }
+
+func (a *app) serviceOptions(cfg configs.Config, dir string) embedded.Options {
+	return embedded.Options{Dir: servicesDir(dir), Namespace: cfg.Temporal.Namespace, Bucket: cfg.Store.Bucket, Version: a.version}
+}
+
+// openStore opens the object store and checks that it answers.
+func (s *site) openStore(ctx context.Context) error {
+	c := s.cfg.Store
+	options := s3.Options{Endpoint: c.Endpoint, Region: c.Region, Bucket: c.Bucket, PathStyle: c.PathStyle}
+	switch c.Kind {
+	case "disk":
+		disk, err := store.OpenDisk(c.Path)
+		if err != nil {
+			return err
+		}
+		s.objects, s.bucket = disk, c.Path+string(filepath.Separator)
+		s.closers = append(s.closers, disk.Close)
+		return nil
+	case "embedded":
+		e := s.services
+		options = s3.Options{Endpoint: e.S3Endpoint, Region: e.Region, Bucket: e.Bucket, AccessKey: e.AccessKey, SecretKey: e.SecretKey, PathStyle: true}
+	default:
+		if err := s.secrets(&options); err != nil {
+			return err
+		}
+		if err := checkBucket(ctx, options); err != nil {
+			return err
+		}
+	}
+	bucket, err := s3.Open(ctx, options)
+	if err != nil {
+		return err
+	}
+	s.objects, s.bucket = bucket, "s3://"+options.Bucket+"/"
+	return nil
+}
+
+// secrets reads the credentials that the config names. When it names nothing but the usual variables and they are not
+// set, AWS's own places are asked.
+func (s *site) secrets(o *s3.Options) error {
+	c := s.cfg.Store
+	for _, one := range []struct {
+		secret configs.Secret
+		name   string
+		into   *string
+	}{{c.AccessKey, "store.access_key", &o.AccessKey}, {c.SecretKey, "store.secret_key", &o.SecretKey}, {c.SessionToken, "store.session_token", &o.Session}} {
+		usual := one.secret == configs.Secret{Env: "AWS_ACCESS_KEY_ID"} || one.secret == configs.Secret{Env: "AWS_SECRET_ACCESS_KEY"}
+		value, err := one.secret.Value(one.name)
+		if err != nil && !usual {
+			return &run.Error{Class: run.ClassConfig, Op: "open store", Subject: c.Endpoint, Cause: err}
+		}
+		*one.into = value
+	}
+	return nil
+}
+
+// checkBucket asks for the bucket once, without the patience that a running job has.
+func checkBucket(ctx context.Context, o s3.Options) error {
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	defer cancel()
+	o.Attempts = 1
+	bucket, err := s3.Open(ctx, o)
+	if err == nil {
+		err = bucket.Check(ctx)
+	}
+	var classified *run.Error
+	if err != nil && !errors.As(err, &classified) {
+		return &run.Error{Class: run.ClassStorage, Op: "reach store", Subject: o.Endpoint, Cause: err, Hint: "check store.endpoint and that the service runs"}
+	}
+	if err != nil && classified.Class != run.ClassConfig {
+		classified.Subject = o.Endpoint + " bucket " + o.Bucket
+		classified.Hint = "check store.endpoint and that the service runs"
+	}
+	return err
+}
+
+// dial reaches Temporal and its namespace.
+func (s *site) dial(ctx context.Context) error {
+	options, err := s.temporalOptions()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	defer cancel()
+	c, err := client.DialContext(ctx, options)
+	if err != nil {
+		return run.Errorf(run.ClassStorage, "reach temporal", options.HostPort, "check temporal.address and that the service runs", "%w", err)
+	}
+	s.client, s.runs = c, workflows.Runs{Client: c}
+	s.closers = append(s.closers, func() error { c.Close(); return nil })
+	if s.services != nil && s.cfg.Temporal.Address == "" {
+		return nil // its start has waited for the namespace
+	}
+	_, err = c.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: options.Namespace})
+	if err != nil {
+		return run.Errorf(run.ClassConfig, "find temporal namespace", options.Namespace, "create it, or set temporal.namespace", "%w", err)
+	}
+	return nil
+}
+
+func (s *site) temporalOptions() (client.Options, error) {
+	c := s.cfg.Temporal
+	o := client.Options{HostPort: c.Address, Namespace: c.Namespace, Logger: sdklog.NewStructuredLogger(s.log)}
+	if c.Address == "" {
+		o.HostPort, o.Namespace = s.services.TemporalAddress, s.services.Namespace
+		return o, nil
+	}
+	key, err := c.APIKey.Value("temporal.api_key")
+	if err != nil {
+		return o, &run.Error{Class: run.ClassConfig, Op: "reach temporal", Subject: c.Address, Cause: err}
+	}
+	if key != "" {
+		o.Credentials = client.NewAPIKeyStaticCredentials(key)
+	}
+	if c.TLS != (configs.TLS{}) || key != "" {
+		o.ConnectionOptions.TLS, err = tlsConfig(c.TLS)
+	}
+	return o, err
+}
+
+func tlsConfig(c configs.TLS) (*tls.Config, error) {
+	t := &tls.Config{ServerName: c.ServerName, MinVersion: tls.VersionTLS12}
+	fail := func(path string, err error) (*tls.Config, error) {
+		return nil, run.Errorf(run.ClassConfig, "read", path, "check the paths in temporal.tls", "%w", err)
+	}
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return fail(c.CAFile, err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return fail(c.CAFile, errors.New("no certificate in PEM"))
+		}
+	}
+	if c.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		if err != nil {
+			return fail(c.CertFile, err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}
+
+// uri names the place of a key for people.
+func (s *site) uri(key string) string { return s.bucket + key }
+
+// close releases everything in reverse order.
+func (s *site) close() {
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		if err := s.closers[i](); err != nil {
+			s.log.Warn("close", "error", err)
+		}
+	}
+	s.closers = nil
+}
+
+// runDir is the folder of a run's config, log and copies of its results.
+func runDir(state, name string) string { return filepath.Join(state, "runs", name) }
+
+// openLog opens the log of a run for appending.
+func openLog(state, name string) (*slog.Logger, io.Closer, error) {
+	dir := runDir(state, name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, nil, run.Errorf(run.ClassConfig, "make run folder", dir, "choose a state folder that can be written", "%w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "worker.log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open log of run %s: %w", name, err)
+	}
+	return slog.New(slog.NewTextHandler(f, nil)), f, nil
+}

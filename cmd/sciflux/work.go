@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+
+	"github.com/sciflux/sciflux/activities"
+	"github.com/sciflux/sciflux/configs"
+	"github.com/sciflux/sciflux/engine"
+	"github.com/sciflux/sciflux/engine/cpu"
+	"github.com/sciflux/sciflux/models"
+	"github.com/sciflux/sciflux/run"
+	"github.com/sciflux/sciflux/stages"
+	"github.com/sciflux/sciflux/workflows"
+)
+
+// crew is a worker of this process: it polls the run's queues until it is closed.
+type crew struct {
+	workers *workflows.Workers
+	studio  *stages.Studio
+	lock    *os.File
+}
+
+// backend is the machine that computes.
+func backend(threads int) (engine.Backend, error) {
+	be, err := cpu.New(cpu.Options{Threads: threads})
+	if err != nil {
+		return nil, &run.Error{Class: run.ClassConfig, Op: "choose kernels", Cause: err}
+	}
+	return be, nil
+}
+
+// threads is what the config gives to each of the activities that work at once.
+func threads(c configs.Worker) int {
+	if c.Threads > 0 {
+		return c.Threads
+	}
+	return max(1, runtime.GOMAXPROCS(0)/max(1, c.Concurrency))
+}
+
+// work starts a worker. sink gets every report of its activities and may be nil.
+func (s *site) work(version string, sink func(run.Progress)) (*crew, error) {
+	be, err := backend(threads(s.cfg.Worker))
+	if err != nil {
+		return nil, err
+	}
+	lock, err := markWorking(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	studio := stages.New(stages.Options{Objects: s.objects, Backend: be, Dir: filepath.Join(s.dir, "cache"), Models: models.Files, CodeVersion: version, Log: s.log})
+	acts := activities.New(studio, activities.Limits{HangAfter: s.cfg.Worker.HangAfter, StopGrace: s.cfg.Worker.StopGrace})
+	acts.Sink = sink
+	c := &crew{workers: workflows.NewWorkers(s.client, run.QueuesOf(s.cfg), acts, s.cfg.Worker.Concurrency), studio: studio, lock: lock}
+	if err := c.workers.Start(); err != nil {
+		return nil, errors.Join(err, studio.Close(), lock.Close())
+	}
+	return c, nil
+}
+
+// close lets the activities leave at a checkpoint and releases what they had opened.
+func (c *crew) close() error {
+	c.workers.Stop()
+	return errors.Join(c.studio.Close(), c.lock.Close())
+}
+
+// markWorking holds a shared lock as long as this process works, so that others can tell a run that is under way from
+// one that nobody works on.
+func markWorking(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "working"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err == nil {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mark state folder %s as working: %w", dir, err)
+	}
+	return f, nil
+}
+
+// working reports whether any process works on the runs of a state folder.
+func working(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, "working"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil
+}
