@@ -2,7 +2,6 @@ package flux
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -127,71 +126,86 @@ func (s *Session) condition(p *pass, in *Input, ad *lora.Adapter) (cond *engine.
 	return cond, nil
 }
 
+// design is how a stage is made: the kind names the text, of which there is one graph for equal shapes and adapters.
+type design struct {
+	kind, name, prefix string
+	ins                []graph.Input
+	values             []*engine.Tensor // of the inputs that are known beforehand, the last ones
+	write              writer
+}
+
 // chain makes the stages of the pass.
 func (s *Session) chain(p *pass, in *Input, ad *lora.Adapter) error {
-	m, rows, width := s.model, p.Layout.Rows(), p.Width()
-	cond := graph.Input{Name: "cond", Rows: p.B, Cols: width}
-	stream := graph.Input{Name: "stream", Rows: rows, Cols: width, Grad: true}
-	latents := graph.Input{Name: "latents", Rows: p.B * p.N, Cols: m.InChannels, Grad: true}
-	text := graph.Input{Name: "text", Rows: p.B * p.T, Cols: m.TextWidth}
-	shape := p.shape
-
-	stemIn, stemValues := []graph.Input{latents}, []*engine.Tensor{in.Latents}
-	if p.T > 0 {
-		stemIn, stemValues = append(stemIn, text), append(stemValues, in.Text)
-	}
-	add := func(kind, name, prefix string, ins []graph.Input, values []*engine.Tensor, write writer) error {
-		st := &stage{name: name, prefix: prefix, binding: m.binding(prefix, &p.call, ad), ins: values}
+	for _, d := range s.model.designs(p, in) {
+		st := &stage{name: d.name, prefix: d.prefix, binding: s.model.binding(d.prefix, &p.call, ad), ins: d.values}
 		var err error
-		if st.graph, err = s.compiled(kind, st.binding, shape, ins, write); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		if st.graph, err = s.compiled(st.binding, p.Layout, d); err != nil {
+			return fmt.Errorf("%s: %w", d.name, err)
 		}
 		p.stages = append(p.stages, st)
-		return nil
 	}
-	err := add("stem", "embedders", outside, stemIn, stemValues, func(o engine.Ops[graph.Value], in []graph.Value) graph.Value {
-		return stem(o, shape, in[len(in)-1], in[0])
-	})
-	blockIn, blockValues := []graph.Input{stream, cond}, []*engine.Tensor{p.cond}
+	return nil
+}
+
+// designs lists the stages in the order of the forward pass.
+func (m *Model) designs(p *pass, in *Input) []design {
+	shape, width := p.shape, p.Width()
+	cond := graph.Input{Name: "cond", Rows: p.B, Cols: width}
+	stream := graph.Input{Name: "stream", Rows: p.Layout.Rows(), Cols: width, Grad: true}
+	list := []design{m.stemDesign(p, in)}
+	add := func(kind, prefix string, write writer) {
+		list = append(list, design{kind, strings.TrimSuffix(prefix, "."), prefix, []graph.Input{stream, cond}, []*engine.Tensor{p.cond}, write})
+	}
 	for i := range m.DoubleBlocks {
-		name := doubleName(i)
-		err = errors.Join(err, add("double", strings.TrimSuffix(name, "."), name, blockIn, blockValues, func(o engine.Ops[graph.Value], in []graph.Value) graph.Value {
+		add("double", doubleName(i), func(o engine.Ops[graph.Value], in []graph.Value) graph.Value {
 			return doubleBlock(o, shape, in[0], in[1])
-		}))
+		})
 	}
 	for i := range m.SingleBlocks {
-		name, kind, last := singleName(i), "single", i == m.SingleBlocks-1
+		kind, last := "single", i == m.SingleBlocks-1
 		if last {
 			kind = "last single"
 		}
-		err = errors.Join(err, add(kind, strings.TrimSuffix(name, "."), name, blockIn, blockValues, func(o engine.Ops[graph.Value], in []graph.Value) graph.Value {
+		add(kind, singleName(i), func(o engine.Ops[graph.Value], in []graph.Value) graph.Value {
 			return singleBlock(o, shape, in[0], in[1], last)
-		}))
+		})
 	}
 	if m.SingleBlocks > 0 {
 		stream.Rows = p.B * p.N
-		blockIn = []graph.Input{stream, cond}
 	}
-	return errors.Join(err, add("head", "output layers", outside, blockIn, blockValues, func(o engine.Ops[graph.Value], in []graph.Value) graph.Value {
-		return head(o, shape, in[0], in[1])
-	}))
+	add("head", outside, func(o engine.Ops[graph.Value], in []graph.Value) graph.Value { return head(o, shape, in[0], in[1]) })
+	list[len(list)-1].name = "output layers"
+	return list
+}
+
+func (m *Model) stemDesign(p *pass, in *Input) design {
+	shape := p.shape
+	d := design{kind: "stem", name: "embedders", prefix: outside}
+	if p.T > 0 {
+		d.ins, d.values = append(d.ins, graph.Input{Name: "text", Rows: p.B * p.T, Cols: m.TextWidth}), append(d.values, in.Text)
+	}
+	d.ins = append(d.ins, graph.Input{Name: "latents", Rows: p.B * p.N, Cols: m.InChannels, Grad: true})
+	d.values = append(d.values, in.Latents)
+	d.write = func(o engine.Ops[graph.Value], in []graph.Value) graph.Value {
+		return stem(o, shape, in[0], in[len(in)-1])
+	}
+	return d
 }
 
 type writer = func(o engine.Ops[graph.Value], in []graph.Value) graph.Value
 
-// compiled is the graph of a kind for the shapes of the pass and the adapters of the binding.
-func (s *Session) compiled(kind string, b *engine.Binding, sh shape, ins []graph.Input, write writer) (*graph.Graph, error) {
-	key := fmt.Sprintf("%s %v", kind, sh.Layout)
+// compiled is the graph of a design for the adapters of a binding, built at first use.
+func (s *Session) compiled(b *engine.Binding, l engine.Layout, d design) (*graph.Graph, error) {
 	var adapters []string
 	for name, low := range b.Adapters {
 		adapters = append(adapters, fmt.Sprintf("%s%v", name, low.Ranks))
 	}
 	sort.Strings(adapters)
-	key += strings.Join(adapters, " ")
+	key := fmt.Sprintf("%s %v %s", d.kind, l, strings.Join(adapters, " "))
 	if g := s.graphs[key]; g != nil {
 		return g, nil
 	}
-	g, err := graph.Build(b, ins, s.Memory, write)
+	g, err := graph.Build(b, d.ins, s.Memory, d.write)
 	if err != nil {
 		return nil, err
 	}
