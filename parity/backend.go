@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/sciflux/sciflux/engine"
-	"github.com/sciflux/sciflux/engine/reference"
+	"github.com/sciflux/sciflux/engine/cpu"
 )
 
 // Backend is the machine that the options ask for.
@@ -12,5 +12,5 @@ func (o Options) Backend() (engine.Backend, error) {
 	if o.Device != "" && o.Device != "cpu" {
 		return nil, fmt.Errorf("device %q: this build computes on cpu only", o.Device)
 	}
-	return reference.New(), nil
+	return cpu.New(cpu.Options{})
 }
