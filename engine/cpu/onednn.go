@@ -48,6 +48,7 @@ func (e *Backend) tileOneDNN(p product, i, m, j, n int) {
 	for k := 0; k < p.k; k += onednnDepth {
 		depth := min(onednnDepth, p.k-k)
 		g.k, g.b, g.beta = C.long(depth), p.b.from(k, j), 0
+		fit(&g)
 		if p.add || k > 0 {
 			g.beta = 1
 		}
@@ -58,6 +59,18 @@ func (e *Backend) tileOneDNN(p product, i, m, j, n int) {
 		}
 		g.a += C.addr(4 * depth * p.a.cols)
 	}
+}
+
+// fit raises strides that a single row leaves open to what the library accepts.
+func fit(g *C.onednn_args) {
+	a, b := g.k, g.n
+	if g.trans_a != 0 {
+		a = g.m
+	}
+	if g.trans_b != 0 {
+		b = g.k
+	}
+	g.lda, g.ldb, g.ldc = max(g.lda, a), max(g.ldb, b), max(g.ldc, g.n)
 }
 
 // widened runs one tile over a float32 copy of its part of a bfloat16 weight.

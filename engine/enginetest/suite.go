@@ -111,8 +111,8 @@ func (b *bench) compare(what string, got, want []float32) {
 	b.t.Helper()
 	scale := 1.0
 	for _, w := range want {
-		if w != sentinel && !math.IsInf(float64(w), 0) {
-			scale = max(scale, math.Abs(float64(w)))
+		if a := math.Abs(float64(w)); w != sentinel && a > scale && !math.IsInf(a, 0) {
+			scale = a
 		}
 	}
 	for i, w := range want {
