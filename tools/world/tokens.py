@@ -63,7 +63,7 @@ def t5(captions, folder):
         vocab_size=900, hard_vocab_limit=False, character_coverage=1.0, required_chars=printable,
         pad_id=0, eos_id=1, unk_id=2, bos_id=-1, pad_piece="<pad>", num_threads=1, minloglevel=2)
     os.remove(os.path.join(folder, "spiece.vocab"))
-    tokenizer = T5TokenizerFast(os.path.join(folder, "spiece.model"), extra_ids=100, legacy=True, add_prefix_space=True, model_max_length=512)
+    tokenizer = T5TokenizerFast(os.path.join(folder, "spiece.model"), extra_ids=100, legacy=True, add_prefix_space=True, model_max_length=TEXT_LENGTH)
     tokenizer.save_pretrained(folder)
     return tokenizer
 
