@@ -181,7 +181,7 @@ type Attention struct {
 // Conv says how a convolution over images [B, C, h, w] is done: square kernel, equal stride. Pad counts rows or columns
 // added as zeros on each side.
 type Conv struct {
-	Kernel, Stride         int
+	Kernel, Stride           int
 	Top, Bottom, Left, Right int
 }
 

@@ -30,14 +30,23 @@ INLINE float rms_inverse(const head *a, const float *x) {
   return 1.0f / root(square_sum(x, a->dim) / a->dim + a->g->eps);
 }
 
-// turn rotates the pairs of x by the angles of token i into y, backwards for way −1; y may be x.
-INLINE void turn(const head *a, float *y, const float *x, long i, float way) {
-  long half = a->dim / 2;
+// turn rotates the pairs of x by the angles of token i, backwards for way −1.
+INLINE void turn(const head *a, float *x, long i, float way) {
+  long half = a->dim / 2, p = 0;
   const float *c = (const float *)a->g->cos + i * half, *s = (const float *)a->g->sin + i * half;
-  for (long p = 0; p < half; p++) {
+#if V >= 8 && defined(__x86_64__)
+  for (; p + 4 <= half; p += 4) {
+    __m128 c4 = _mm_loadu_ps(c + p), s4 = _mm_mul_ps(_mm_loadu_ps(s + p), _mm_set1_ps(way));
+    __m256 cc = _mm256_set_m128(_mm_unpackhi_ps(c4, c4), _mm_unpacklo_ps(c4, c4));
+    __m256 ss = _mm256_set_m128(_mm_unpackhi_ps(s4, s4), _mm_unpacklo_ps(s4, s4));
+    __m256 v = _mm256_loadu_ps(x + 2 * p), swapped = _mm256_permute_ps(v, 0xb1);
+    _mm256_storeu_ps(x + 2 * p, _mm256_addsub_ps(_mm256_mul_ps(v, cc), _mm256_mul_ps(swapped, ss)));
+  }
+#endif
+  for (; p < half; p++) {
     float u = x[2 * p], v = x[2 * p + 1], t = way * s[p];
-    y[2 * p] = u * c[p] - v * t;
-    y[2 * p + 1] = v * c[p] + u * t;
+    x[2 * p] = u * c[p] - v * t;
+    x[2 * p + 1] = v * c[p] + u * t;
   }
 }
 
@@ -47,8 +56,8 @@ static void prepare(const head *a, float *out, addr m, long stride, const addr n
   for (long i = 0; i < a->len; i++, out += n) {
     const float *x = token(a, m, stride, i), *w = norm_weight(a, norm, i);
     float s = w ? rms_inverse(a, x) * scale : scale;
-    EACH(n) STORE(out, w ? LOAD(x) * s * LOAD(w) : LOAD(x) * s);
-    if (a->g->cos) turn(a, out, out, i, 1);
+    EACH(n, STORE(out, w ? LOAD(x) * s * LOAD(w) : LOAD(x) * s));
+    if (a->g->cos) turn(a, out, i, 1);
   }
 }
 
@@ -56,23 +65,23 @@ static void prepare(const head *a, float *out, addr m, long stride, const addr n
 NOINLINE void prepare_back(const head *a, float *dx, float *grad, const float *x, const addr norm[2], long i, float scale) {
   long n = a->dim;
   const float *w = norm_weight(a, norm, i);
-  if (a->g->cos) turn(a, grad, grad, i, -1);
+  if (a->g->cos) turn(a, grad, i, -1);
   if (!w) {
-    EACH(n) STORE(dx, LOAD(grad) * scale);
+    EACH(n, STORE(dx, LOAD(grad) * scale));
     return;
   }
   float s = rms_inverse(a, x);
   vf dot = set1(0);
-  EACH(n) dot += LOAD(grad) * LOAD(w) * LOAD(x);
+  EACH(n, dot += LOAD(grad) * LOAD(w) * LOAD(x));
   float slant = sum(dot) * s * s * s / n;
-  EACH(n) STORE(dx, (LOAD(grad) * LOAD(w) * s - LOAD(x) * slant) * scale);
+  EACH(n, STORE(dx, (LOAD(grad) * LOAD(w) * s - LOAD(x) * slant) * scale));
 }
 
 static void gather(const head *a, float *out, addr m, long stride, long from, long to) {
   long n = a->dim;
   for (long i = from; i < to; i++, out += n) {
     const float *x = token(a, m, stride, i);
-    EACH(n) STORE(out, LOAD(x));
+    EACH(n, STORE(out, LOAD(x)));
   }
 }
 
@@ -81,23 +90,21 @@ static float soften(const head *a, float *s, long i) {
   long n = a->g->causal ? i + 1 : a->len;
   if (a->g->bias) {
     const float *bias = (const float *)a->g->bias + (a->h * a->len + i) * a->len;
-    EACH(n) STORE(s, LOAD(s) + LOAD(bias));
+    EACH(n, STORE(s, LOAD(s) + LOAD(bias)));
   }
-  vf top = set1(-__builtin_inff());
-  EACH(n) {
-    vf x = pick(first(n - j), LOAD(s), top);
-    top = pick(x > top, x, top);
-  }
-  float t[V], most = -__builtin_inff();
-  st(t, top);
-  for (int i = 0; i < V; i++) most = t[i] > most ? t[i] : most;
+  vf least = set1(-__builtin_inff()), high = least;
+  EACH(n, {
+    vf x = rest ? pick(first(n - j), LOAD(s), least) : LOAD(s);
+    high = at_least(x, high);
+  });
+  float most = top(high);
   vf total = set1(0);
-  EACH(n) {
+  EACH(n, {
     vf e = vexp(LOAD(s) - most);
     STORE(s, e);
-    total += n - j >= V ? e : pick(first(n - j), e, set1(0));
-  }
-  memset(s + n, 0, (size_t)(a->keys - n) * sizeof(float));
+    total += rest ? pick(first(n - j), e, set1(0)) : e;
+  });
+  if (n < a->keys) memset(s + n, 0, (size_t)(a->keys - n) * sizeof(float));
   return 1.0f / sum(total);
 }
 
@@ -139,7 +146,7 @@ void NAME(attend)(const attend_args *g, long index, float *w) {
     mix(&a, o, s, values, m);
     for (long i = 0; i < m; i++) {
       float *y = token(&a, g->o, g->so, t + i), *x = o + i * n;
-      EACH(n) STORE(y, LOAD(x) * inverse[i]);
+      EACH(n, STORE(y, LOAD(x) * inverse[i]));
     }
   }
 }
@@ -148,16 +155,16 @@ void NAME(attend)(const attend_args *g, long index, float *w) {
 static void slopes(const head *a, float *p, float *dp, long i, float delta) {
   long n = a->keys;
   float inverse = soften(a, p, i);
-  EACH(n) {
+  EACH(n, {
     vf x = LOAD(p) * inverse;
     STORE(p, x);
     STORE(dp, x * (LOAD(dp) - delta));
-  }
+  });
 }
 
 INLINE float dot_rows(const float *x, const float *y, long n) {
   vf s = set1(0);
-  EACH(n) s += LOAD(x) * LOAD(y);
+  EACH(n, s += LOAD(x) * LOAD(y));
   return sum(s);
 }
 
@@ -194,6 +201,6 @@ void NAME(attend_back)(const attend_args *g, long index, float *w) {
   for (long i = 0; i < a.len; i++) {
     prepare_back(&a, token(&a, g->dk, g->sdk, i), dk + i * n, token(&a, g->k, g->sk, i), g->norm_k, i, 1);
     float *y = token(&a, g->dv, g->sdv, i), *x = dv + i * n;
-    EACH(n) STORE(y, LOAD(x));
+    EACH(n, STORE(y, LOAD(x)));
   }
 }

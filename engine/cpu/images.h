@@ -68,9 +68,9 @@ void NAME(group_norm)(const group_args *g) {
     const float *in = x + c * n;
     float *y = (float *)g->y + c * n;
     float w = ((const float *)g->weight)[c] * inverse, b = ((const float *)g->bias)[c];
-    EACH(n) {
+    EACH(n, {
       vf v = (LOAD(in) - mean) * w + b;
       STORE(y, g->silu ? v * vsigmoid(v) : v);
-    }
+    });
   }
 }

@@ -1,12 +1,31 @@
 // Kernels over values and over single rows.
 
-#define EACH(n) for (long j = 0; j < (n); j += V)
+// EACH runs the statement for every whole register of n values and once more for the rest. LOAD and STORE in it move
+// the values at j.
+#define EACH(n, ...)                         \
+  do {                                       \
+    long j = 0;                              \
+    for (; j + V <= (n); j += V) {           \
+      enum { rest = 0 };                     \
+      __VA_ARGS__;                           \
+    }                                        \
+    if (j < (n)) {                           \
+      enum { rest = 1 };                     \
+      __VA_ARGS__;                           \
+    }                                        \
+  } while (0)
+#define LOAD(p) (rest ? ldn((p) + j, n - j) : ld((p) + j))
+#define STORE(p, x)            \
+  do {                         \
+    if (rest)                  \
+      stn((p) + j, x, n - j);  \
+    else                       \
+      st((p) + j, x);          \
+  } while (0)
+#define LOAD_AT(p) ldn((p) + j, n - j)
 
 // row is row r of operand i.
 INLINE float *row(const rows_args *g, int i, long r) { return (float *)g->p[i] + r * g->s[i]; }
-
-#define LOAD(p) ldn((p) + j, n - j)
-#define STORE(p, x) stn((p) + j, x, n - j)
 
 #define GELU_C 0.7978845608f
 #define GELU_K 0.044715f
@@ -14,17 +33,17 @@ INLINE float *row(const rows_args *g, int i, long r) { return (float *)g->p[i] +
 // activation is f(x). Arguments of the tanh form are limited to where it is x or 0 in float32: the cube may overflow.
 INLINE vf activation(int f, vf x) {
   if (f == 0) {
-    vf c = at_most(at_least(x, -12.0f), 12.0f);
+    vf c = within(x, 12);
     return x * vsigmoid(2 * GELU_C * (c + GELU_K * c * c * c));
   }
-  if (f == 1) return x * vphi(at_most(at_least(x, -20.0f), 20.0f));
+  if (f == 1) return x * vphi(within(x, 20));
   return x * vsigmoid(f == 2 ? 1.702f * x : x);
 }
 
 INLINE vf slope(int f, vf x) {
-  vf c = at_most(at_least(x, f == 1 ? -20.0f : -60.0f), f == 1 ? 20.0f : 60.0f);
+  vf c = within(x, f == 1 ? 20 : 60);
   if (f == 0) {
-    c = at_most(at_least(x, -12.0f), 12.0f);
+    c = within(x, 12);
     vf s = vsigmoid(2 * GELU_C * (c + GELU_K * c * c * c));
     return s + c * s * (1.0f - s) * (2 * GELU_C) * (1.0f + 3 * GELU_K * c * c);
   }
@@ -38,7 +57,7 @@ INLINE void activate(const rows_args *g, const int f) {
   long n = g->cols;
   for (long r = g->from; r < g->to; r++) {
     float *y = row(g, 0, r), *x = row(g, 1, r);
-    EACH(n) STORE(y, activation(f, LOAD(x)));
+    EACH(n, STORE(y, activation(f, LOAD(x))));
   }
 }
 
@@ -46,7 +65,7 @@ INLINE void activate_back(const rows_args *g, const int f) {
   long n = g->cols;
   for (long r = g->from; r < g->to; r++) {
     float *dx = row(g, 0, r), *dy = row(g, 1, r), *x = row(g, 2, r);
-    EACH(n) STORE(dx, LOAD(dy) * slope(f, LOAD(x)));
+    EACH(n, STORE(dx, LOAD(dy) * slope(f, LOAD(x))));
   }
 }
 
@@ -57,7 +76,7 @@ INLINE float row_sum(const float *x, long n) {
     a += ld(x + j);
     b += ld(x + j + V);
   }
-  for (; j < n; j += V) a += LOAD(x);
+  for (; j < n; j += V) a += LOAD_AT(x);
   return sum(a + b);
 }
 
@@ -72,7 +91,7 @@ INLINE void moments(const float *x, long n, float eps, float *mean, float *inver
     b += e * e;
   }
   for (; j < n; j += V) {
-    vf d = pick(first(n - j), LOAD(x) - m, set1(0));
+    vf d = pick(first(n - j), LOAD_AT(x) - m, set1(0));
     a += d * d;
   }
   *mean = m;
@@ -88,7 +107,7 @@ INLINE float square_sum(const float *x, long n) {
     b += e * e;
   }
   for (; j < n; j += V) {
-    vf d = LOAD(x);
+    vf d = LOAD_AT(x);
     a += d * d;
   }
   return sum(a + b);
@@ -100,12 +119,12 @@ static void layer_norm(const rows_args *g) {
   for (long r = g->from; r < g->to; r++) {
     float *y = row(g, 0, r), *x = row(g, 1, r), m, s;
     moments(x, n, g->eps, &m, &s);
-    EACH(n) {
+    EACH(n, {
       vf v = (LOAD(x) - m) * s;
       if (w) v *= LOAD(w);
       if (b) v += LOAD(b);
       STORE(y, v);
-    }
+    });
   }
 }
 
@@ -115,10 +134,10 @@ static void rms_norm(const rows_args *g) {
   for (long r = g->from; r < g->to; r++) {
     float *y = row(g, 0, r), *x = row(g, 1, r);
     float s = 1.0f / root(square_sum(x, n) / n + g->eps);
-    EACH(n) {
+    EACH(n, {
       vf v = LOAD(x) * s;
       STORE(y, w ? v * LOAD(w) : v);
-    }
+    });
   }
 }
 
@@ -127,7 +146,7 @@ static void modulate(const rows_args *g) {
   for (long r = g->from; r < g->to; r++) {
     float *y = row(g, 0, r), *x = row(g, 1, r), *shift = row(g, 2, r / g->per), *scale = row(g, 3, r / g->per), m, s;
     moments(x, n, g->eps, &m, &s);
-    EACH(n) STORE(y, (LOAD(x) - m) * s * (1.0f + LOAD(scale)) + LOAD(shift));
+    EACH(n, STORE(y, (LOAD(x) - m) * s * (1.0f + LOAD(scale)) + LOAD(shift)));
   }
 }
 
@@ -138,17 +157,17 @@ static void modulate_back(const rows_args *g) {
     float *dx = row(g, 0, r), *x = row(g, 1, r), *scale = row(g, 2, r / g->per), *dy = row(g, 3, r), m, s;
     moments(x, n, g->eps, &m, &s);
     vf total = set1(0), dot = set1(0);
-    EACH(n) {
+    EACH(n, {
       vf d = LOAD(dy) * (1.0f + LOAD(scale)); // zero beyond the row
       total += d;
       dot += d * ((LOAD(x) - m) * s);
-    }
+    });
     float mean = sum(total) / n, slant = sum(dot) / n;
-    EACH(n) {
+    EACH(n, {
       vf d = LOAD(dy) * (1.0f + LOAD(scale));
       vf v = s * (d - mean - (LOAD(x) - m) * s * slant);
       STORE(dx, g->flag ? LOAD(dx) + v : v);
-    }
+    });
     if (g->p[4]) {
       float *keep = row(g, 4, r);
       keep[0] = m;
@@ -161,7 +180,7 @@ static void gate_add(const rows_args *g) {
   long n = g->cols;
   for (long r = g->from; r < g->to; r++) {
     float *y = row(g, 0, r), *s = row(g, 1, r), *x = row(g, 2, r), *gate = row(g, 3, r / g->per);
-    EACH(n) STORE(y, LOAD(s) + LOAD(gate) * LOAD(x));
+    EACH(n, STORE(y, LOAD(s) + LOAD(gate) * LOAD(x)));
   }
 }
 
@@ -169,7 +188,7 @@ static void gate_back(const rows_args *g) {
   long n = g->cols;
   for (long r = g->from; r < g->to; r++) {
     float *dx = row(g, 0, r), *dy = row(g, 1, r), *gate = row(g, 2, r / g->per);
-    EACH(n) STORE(dx, LOAD(dy) * LOAD(gate));
+    EACH(n, STORE(dx, LOAD(dy) * LOAD(gate)));
   }
 }
 
@@ -179,7 +198,7 @@ static void sample_sums(const rows_args *g) {
   long n = g->cols;
   for (long b = g->from; b < g->to; b++) {
     float *out = row(g, 0, b);
-    EACH(n) {
+    EACH(n, {
       vf all = set1(0);
       for (long r0 = b * g->per; r0 < (b + 1) * g->per; r0 += 32) {
         long end = r0 + 32 < (b + 1) * g->per ? r0 + 32 : (b + 1) * g->per;
@@ -196,7 +215,7 @@ static void sample_sums(const rows_args *g) {
         all += run;
       }
       STORE(out, all);
-    }
+    });
   }
 }
 
@@ -205,7 +224,7 @@ static void sample_sums(const rows_args *g) {
     float *y = row(g, 0, r);                            \
     const float *a = row(g, 1, r), *b = row(g, 2, r);   \
     (void)a, (void)b;                                   \
-    EACH(n) STORE(y, expr);                             \
+    EACH(n, STORE(y, expr));                             \
   }                                                     \
   break;
 
@@ -242,14 +261,14 @@ void NAME(adamw)(const adamw_args *g) {
   float *w = (float *)g->w, *m = (float *)g->m, *v = (float *)g->v;
   const float *d = (const float *)g->g;
   long n = g->n;
-  EACH(n) {
+  EACH(n, {
     vf grad = LOAD(d) * g->scale;
     vf mean = LOAD(m) * g->beta1 + grad * g->rest1;
     vf square = LOAD(v) * g->beta2 + grad * grad * g->rest2;
     STORE(m, mean);
     STORE(v, square);
     STORE(w, LOAD(w) * g->decay - g->rate * mean / (vsqrt(square) * g->root + g->eps));
-  }
+  });
 }
 
 double NAME(sum_squares)(const float *x, long n) {

@@ -16,12 +16,23 @@ INLINE void st(float *p, vf x) { *(vf_mem *)p = x; }
 INLINE vf set1(float x) { return x - (vf){0}; }
 INLINE vi set1i(int32_t x) { return x - (vi){0}; }
 
-// pick chooses a where the mask is all ones and b where it is zero.
+// pick chooses a where the mask is all ones and b where it is zero. Limits let a NaN in x pass through.
+#if V == 8 && defined(__x86_64__)
+INLINE vf pick(vi mask, vf a, vf b) { return (vf)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)mask); }
+INLINE vf at_most(vf x, vf limit) { return (vf)_mm256_min_ps((__m256)limit, (__m256)x); }
+INLINE vf at_least(vf x, vf limit) { return (vf)_mm256_max_ps((__m256)limit, (__m256)x); }
+#elif V == 16
+INLINE vf pick(vi mask, vf a, vf b) {
+  return (vf)_mm512_mask_blend_ps(_mm512_cmplt_epi32_mask((__m512i)mask, _mm512_setzero_si512()), (__m512)b, (__m512)a);
+}
+INLINE vf at_most(vf x, vf limit) { return (vf)_mm512_min_ps((__m512)limit, (__m512)x); }
+INLINE vf at_least(vf x, vf limit) { return (vf)_mm512_max_ps((__m512)limit, (__m512)x); }
+#else
 INLINE vf pick(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
-
-// A NaN in x passes through both limits.
-INLINE vf at_most(vf x, float limit) { return pick(x > set1(limit), set1(limit), x); }
-INLINE vf at_least(vf x, float limit) { return pick(x < set1(limit), set1(limit), x); }
+INLINE vf at_most(vf x, vf limit) { return pick(x > limit, limit, x); }
+INLINE vf at_least(vf x, vf limit) { return pick(x < limit, limit, x); }
+#endif
+INLINE vf within(vf x, float limit) { return at_most(at_least(x, set1(-limit)), set1(limit)); }
 
 // first masks the first n lanes.
 INLINE vi first(long n) {
@@ -67,7 +78,32 @@ INLINE void stn(float *p, vf x, long n) {
 }
 #endif
 
-// sum adds the lanes pairwise: a fixed order.
+// sum and top add or compare the lanes in halves: a fixed order.
+#if V >= 8 && defined(__x86_64__)
+#if V == 16
+INLINE __m256 half(vf x, int i) {
+  __m512d d = _mm512_castps_pd((__m512)x);
+  return _mm256_castpd_ps(i ? _mm512_extractf64x4_pd(d, 1) : _mm512_castpd512_pd256(d));
+}
+#define FOLD(name, op, op4, op1)                                                     \
+  INLINE float name(vf v) {                                                          \
+    __m256 x = op(half(v, 0), half(v, 1));                                           \
+    __m128 y = op4(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));          \
+    y = op4(y, _mm_movehl_ps(y, y));                                                 \
+    return _mm_cvtss_f32(op1(y, _mm_movehdup_ps(y)));                                \
+  }
+#else
+#define FOLD(name, op, op4, op1)                                                     \
+  INLINE float name(vf v) {                                                          \
+    __m256 x = (__m256)v;                                                            \
+    __m128 y = op4(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));          \
+    y = op4(y, _mm_movehl_ps(y, y));                                                 \
+    return _mm_cvtss_f32(op1(y, _mm_movehdup_ps(y)));                                \
+  }
+#endif
+FOLD(sum, _mm256_add_ps, _mm_add_ps, _mm_add_ss)
+FOLD(top, _mm256_max_ps, _mm_max_ps, _mm_max_ss)
+#else
 INLINE float sum(vf x) {
   float t[V];
   st(t, x);
@@ -75,6 +111,12 @@ INLINE float sum(vf x) {
     for (int i = 0; i < w; i++) t[i] += t[i + w];
   return t[0];
 }
+INLINE float top(vf x) {
+  float t = x[0];
+  for (int i = 1; i < V; i++) t = x[i] > t ? x[i] : t;
+  return t;
+}
+#endif
 
 INLINE vf vsqrt(vf x) {
 #if V == 16
@@ -91,9 +133,10 @@ INLINE vf vsqrt(vf x) {
 }
 INLINE float root(float x) { return vsqrt(set1(x))[0]; }
 
-// vexp is eˣ to 1e-7 of the result: 2ⁿ·e^r with |r| <= ln2/2. Below -87.3 it is 0 (no denormals), above 88.7 infinite.
+// vexp is eˣ to 1e-7 of the result: 2ⁿ·e^r with |r| <= ln2/2. Below -87.3 it is 0 (no denormals), above 88.3 it stays at
+// 2.2e38: for softmax, sigmoid and the bell curve that is as good as infinity, and it never makes a NaN.
 INLINE vf vexp(vf x) {
-  vf c = at_most(at_least(x, -88.0f), 88.72f);
+  vf c = at_most(at_least(x, set1(-87.3f)), set1(88.3f));
   vf magic = set1(12582912.0f); // 1.5·2²³ rounds to an integer when added
   vf n = (c * 1.44269504f + magic) - magic;
   vf r = c - n * 0.693359375f;
@@ -105,16 +148,12 @@ INLINE vf vexp(vf x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  vi e = __builtin_convertvector(n, vi);
-  vi half = e >> 1; // two factors, for 2¹²⁸ is no float
-  vf y = p * (vf)((half + 127) << 23) * (vf)((e - half + 127) << 23);
-  y = pick(x < set1(-87.33f), set1(0), y);
-  y = pick(x > set1(88.72f), set1(__builtin_inff()), y);
-  return pick(x == x, y, x);
+  vf y = p * (vf)((__builtin_convertvector(n, vi) + 127) << 23);
+  return pick(x < set1(-87.3f), set1(0), y);
 }
 
-// vsigmoid is 1/(1+e⁻ˣ).
-INLINE vf vsigmoid(vf x) { return 1.0f / (1.0f + vexp(-x)); }
+// vsigmoid is 1/(1+e⁻ˣ), exactly 0 below −87.3: it is multiplied with numbers of any size.
+INLINE vf vsigmoid(vf x) { return pick(x < set1(-87.3f), set1(0), 1.0f / (1.0f + vexp(-x))); }
 
 // vphi is the standard normal distribution function, to 2e-7 (Chebyshev fit of erfc, Numerical Recipes §6.2).
 INLINE vf vphi(vf x) {

@@ -42,17 +42,22 @@ func Open(dir string, be engine.Backend, storage weights.Storage) (*CLIP, error)
 	}
 	l := weights.NewLoader(src, storage)
 	l.Optional(weights.PositionIDs)
-	m.Text.declare(l)
-	m.Vision.declare(l)
-	l.Matrix(&m.textProjection, "text_projection.weight", config.Projection, config.Text.Width)
-	l.Matrix(&m.visualProjection, "visual_projection.weight", config.Projection, config.Vision.Width)
-	l.Scalar(&m.LogitScale, "logit_scale")
+	m.declare(l)
 	if err := l.Load(); err != nil {
 		src.Close()
 		return nil, fmt.Errorf("load clip model %s: %w", dir, err)
 	}
 	m.Vision.prepare()
 	return m, nil
+}
+
+func (m *CLIP) declare(l *weights.Loader) {
+	c := m.Config
+	m.Text.declare(l)
+	m.Vision.declare(l)
+	l.Matrix(&m.textProjection, "text_projection.weight", c.Projection, c.Text.Width)
+	l.Matrix(&m.visualProjection, "visual_projection.weight", c.Projection, c.Vision.Width)
+	l.Scalar(&m.LogitScale, "logit_scale")
 }
 
 // Close releases the files and the memory of the backend.

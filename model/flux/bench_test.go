@@ -65,3 +65,9 @@ func BenchmarkOverhead(b *testing.B) {
 	b.Run("gorgonia", func(b *testing.B) { benchmarkStep(b, idle{testBackend()}, false) })
 	b.Run("direct", func(b *testing.B) { benchmarkStep(b, idle{testBackend()}, true) })
 }
+
+// BenchmarkStep is the same step on the fast backend.
+func BenchmarkStep(b *testing.B) {
+	b.Run("gorgonia", func(b *testing.B) { benchmarkStep(b, fastBackend(b), false) })
+	b.Run("direct", func(b *testing.B) { benchmarkStep(b, fastBackend(b), true) })
+}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sciflux/sciflux/engine"
+	"github.com/sciflux/sciflux/engine/cpu"
 	"github.com/sciflux/sciflux/engine/reference"
 	"github.com/sciflux/sciflux/model/lora"
 )
@@ -94,3 +95,19 @@ var blockTargets = []string{
 }
 
 func testBackend() engine.Backend { return reference.New() }
+
+// fastBackend is the one that training runs use.
+func fastBackend(t testing.TB) engine.Backend {
+	t.Helper()
+	b, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// onBackends runs a test on plain Go and on the fast kernels.
+func onBackends(t *testing.T, test func(t *testing.T, b engine.Backend)) {
+	t.Run("reference", func(t *testing.T) { test(t, testBackend()) })
+	t.Run("cpu", func(t *testing.T) { test(t, fastBackend(t)) })
+}

@@ -64,16 +64,31 @@ const (
 )
 
 func (m *T5) load(src safetensors.Source, storage weights.Storage) error {
-	c, l := m.Config, weights.NewLoader(src, storage)
+	l := weights.NewLoader(src, storage)
 	l.Optional(func(name string) bool { return name == embeddedName })
+	var table *engine.Weight
+	m.declare(l, &table)
+	if err := l.Load(); err != nil {
+		return err
+	}
+	c := m.Config
+	m.relative = make([]float32, c.Buckets*c.Heads)
+	for r := range c.Buckets {
+		weights.Row(m.relative[r*c.Heads:], table, r)
+	}
+	return nil
+}
+
+// declare adds the model's tensors to a loader; table gets the relative bias [buckets, H].
+func (m *T5) declare(l *weights.Loader, table **engine.Weight) {
+	c := m.Config
 	inner := c.Heads * c.HeadWidth
 	embedding := sharedName
 	if !l.Has(sharedName) && l.Has(embeddedName) {
 		embedding = embeddedName
 	}
 	l.Matrix(&m.embedding, embedding, c.VocabSize, c.Width)
-	var table *engine.Weight
-	l.Matrix(&table, "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", c.Buckets, c.Heads)
+	l.Matrix(table, "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", c.Buckets, c.Heads)
 	m.blocks = make([]block, c.Layers)
 	for i := range m.blocks {
 		b := &m.blocks[i]
@@ -89,14 +104,6 @@ func (m *T5) load(src safetensors.Source, storage weights.Storage) error {
 		l.Matrix(&b.down, feed+"DenseReluDense.wo.weight", c.Width, c.FeedForward)
 	}
 	l.Vector(&m.final, "encoder.final_layer_norm.weight", c.Width)
-	if err := l.Load(); err != nil {
-		return err
-	}
-	m.relative = make([]float32, c.Buckets*c.Heads)
-	for r := range c.Buckets {
-		weights.Row(m.relative[r*c.Heads:], table, r)
-	}
-	return nil
 }
 
 // Close releases the files and the memory of the backend.

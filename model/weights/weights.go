@@ -155,6 +155,9 @@ func (l *Loader) declare(name string, shape []int, fill func() error) {
 	l.fills = append(l.fills, fill)
 }
 
+// Wants lists the declared tensors.
+func (l *Loader) Wants() []safetensors.Want { return slices.Clone(l.wants) }
+
 // Load checks the source against the declarations and fills the fields. Its errors are those of safetensors.Require.
 func (l *Loader) Load() error {
 	if err := safetensors.Require(l.visible(), l.wants); err != nil {
