@@ -37,6 +37,7 @@ func Run(t *testing.T, large int, open func(t *testing.T) store.Objects) {
 		"failing body":            testFailingBody,
 		"cancelled":               testCancelled,
 		"readers see whole files": testNoMixing,
+		"random operations":       testAgainstModel,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
