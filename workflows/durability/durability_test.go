@@ -34,6 +34,7 @@ const (
 	addressEnv = "SCIFLUX_TEST_ADDRESS"
 	storeEnv   = "SCIFLUX_TEST_STORE"
 	epochsEnv  = "SCIFLUX_TEST_EPOCHS"
+	compareEnv = "SCIFLUX_TEST_COMPARE"
 )
 
 func TestMain(m *testing.M) {
@@ -91,6 +92,9 @@ func work() error {
 		if _, err := fmt.Sscan(n, &p.OFTEpochs); err != nil {
 			return err
 		}
+	}
+	if p.Compare = os.Getenv(compareEnv) != ""; p.Compare {
+		p.EveryEpochs = 2
 	}
 	a := activities.New(pretend(os.Getenv(storeEnv), p), activities.Limits{HangAfter: time.Minute, StopGrace: 10 * time.Second})
 	w := workflows.NewWorkers(c, run.QueuesWithPrefix("test"), a, 2)
