@@ -25,10 +25,10 @@ def caption(row, right, generator):
     return draw(row["ip"] if u < 0.5 else row["sp"], generator)
 
 
-def rate(step, total):
-    """Warm-up, constant for the first half, then a half cosine to zero."""
-    f = max(0.0, (step / total - 0.5) * 2)
-    return LR * min(1, (step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * f))
+def rate(step, total, peak, flat):
+    """Warm-up, constant for the share flat of the steps, then a half cosine to zero."""
+    f = max(0.0, (step / total - flat) / (1 - flat))
+    return peak * min(1, (step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * f))
 
 
 def loss_of(pipe, z, prompts, generator):
@@ -40,18 +40,18 @@ def loss_of(pipe, z, prompts, generator):
     return (v - (e - z)).pow(2).mean()
 
 
-def train(pipe, rows, latents, steps, total, state=None, log=print, each=None):
+def train(pipe, rows, latents, steps, total, state=None, log=print, peak=LR, flat=0.5, seed=0):
     """latents[right] is [N,16,64] for right in (0, 1), rows give the captions. Runs steps (a range of 0..total); state is the
-    optimiser's from an earlier range. each(step) is called every 1000 steps. Returns the optimiser's state."""
+    optimiser's from an earlier range; seed is added to the step for its random numbers. Returns the optimiser's state."""
     params = pipe.trained()
-    opt = torch.optim.AdamW(params, LR, betas=(0.9, 0.98), weight_decay=0.01)
+    opt = torch.optim.AdamW(params, peak, betas=(0.9, 0.98), weight_decay=0.01)
     if state:
         opt.load_state_dict(state)
     mean, start = None, time.time()
     for step in steps:
-        generator = torch.Generator().manual_seed(step)
+        generator = torch.Generator().manual_seed(seed + step)
         for g in opt.param_groups:
-            g["lr"] = rate(step, total)
+            g["lr"] = rate(step, total, peak, flat)
         index = torch.randint(len(rows), (BATCH,), generator=generator)
         right = torch.randint(2, (BATCH,), generator=generator)
         z = torch.stack([latents[r][i] for i, r in zip(index.tolist(), right.tolist())])
@@ -64,6 +64,4 @@ def train(pipe, rows, latents, steps, total, state=None, log=print, each=None):
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
         if step % 200 == 0 or step == steps[-1]:
             log(f"base {step} {time.time() - start:.0f} s, loss {mean:.4f}")
-        if each and step % 1000 == 999:
-            each(step)
     return opt.state_dict()

@@ -21,7 +21,8 @@ import tokens
 import vae
 
 VAE_STEPS = 2600
-BASE_COMPONENTS, BASE_STEPS = 2000, 5000  # steps on the VAE teacher's latents, steps in all
+BASE_COMPONENTS, BASE_STEPS = 3250, 6000  # steps on the VAE teacher's latents, steps in all
+BASE_ROWS = 8000  # rows of pretrain whose VAE latents are used (three poses of every tuple)
 CLIP_STEPS, PAPER_STEPS, GENERATED_STEPS = 700, 500, 600
 
 
@@ -91,8 +92,8 @@ class Maker:
         warm = torch.load(self.path("warm.pt"))
         pipe.load_state_dict(warm["pipe"], strict=False)
         s, g = self.split("pretrain"), torch.Generator().manual_seed(0)
-        latents = [pipe.encode_pictures(p, g) for p in (s.wrong, s.right)]
-        state = base.train(pipe, rows, latents, range(BASE_COMPONENTS, BASE_STEPS), BASE_STEPS, warm["opt"], log)
+        latents = [pipe.encode_pictures(p[:BASE_ROWS], g) for p in (s.wrong, s.right)]
+        state = base.train(pipe, rows[:BASE_ROWS], latents, range(BASE_COMPONENTS, BASE_STEPS), BASE_STEPS, warm["opt"], log)
         self.keep(pipe, state, "base.pt")
 
     def keep(self, pipe, state, name):
