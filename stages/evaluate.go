@@ -67,7 +67,8 @@ func (s *Studio) Evaluate(ctx context.Context, c activities.EvalShard, m activit
 		if err := d.measure(ctx, &out, group, from, c.Variant, adapter); err != nil {
 			return part, err
 		}
-		m.Report(run.Progress{Stage: run.StageEvaluate, Step: min(from+evalGroup, len(rows)), StepsTotal: len(rows), Note: fmt.Sprintf("%s %s", c.Variant, c.Split),
+		done := c.Before*len(rows) + c.Shard*len(rows)/c.Shards + len(out.Tuples) // as if the shards took turns
+		m.Report(run.Progress{Stage: run.StageEvaluate, Step: done, StepsTotal: c.Of * len(rows), Note: fmt.Sprintf("%s %s", c.Variant, c.Split),
 			StepSeconds: time.Since(start).Seconds(), At: time.Now()})
 	}
 	part.Data, err = d.keep(ctx, key, func(w io.Writer) error { return json.NewEncoder(w).Encode(out) })

@@ -36,6 +36,10 @@ func (s *Studio) TrainSFT(ctx context.Context, c activities.SFTChunk, m activiti
 	if from == c.From {
 		t.seconds = c.Spent
 	}
+	total := o.Steps
+	if c.Stage == run.StageCompare {
+		total = 0 // as many as fit in stage 2's time
+	}
 	var events []run.Event
 	for t.step < c.To {
 		if stopping(m) {
@@ -53,7 +57,7 @@ func (s *Studio) TrainSFT(ctx context.Context, c activities.SFTChunk, m activiti
 		took := t.stepped(r, 0, 0, start)
 		events = append(events, run.Event{Stage: c.Stage, Step: t.step, Kind: "step", Values: map[string]float64{
 			"loss": r.Loss, "grad_norm": r.Norm, "learning_rate": r.Rate}})
-		m.Report(run.Progress{Stage: c.Stage, Step: t.step, StepsTotal: c.To, Note: "training", StepSeconds: took, Loss: r.Loss, At: time.Now()})
+		m.Report(run.Progress{Stage: c.Stage, Step: t.step, StepsTotal: total, Note: "training", StepSeconds: took, Loss: r.Loss, At: time.Now()})
 	}
 	summary := t.tally.summary()
 	t.tally = tally{}

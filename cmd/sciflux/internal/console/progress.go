@@ -69,7 +69,7 @@ func (p *Progress) print(r run.Progress) {
 func (p *Progress) rate(r run.Progress) (rate, eta float64) {
 	if steps, time := r.Step-p.first.Step, r.At.Sub(p.first.At).Seconds(); steps > 0 && time > 0 {
 		rate = float64(steps) / time
-		eta = float64(max(0, r.StepsTotal-r.Step)) / rate
+		eta = float64(max(0, r.StepsTotal-r.Step)) / rate // 0 where the total is not known
 	}
 	return rate, eta
 }
@@ -85,6 +85,7 @@ func line(r run.Progress, rate, eta float64) string {
 		}
 	}
 	add(r.StepsTotal > 0, "%d/%d", r.Step, r.StepsTotal)
+	add(r.StepsTotal == 0 && r.Step > 0, "step %d", r.Step)
 	add(r.Epoch > 0, "epoch %d", r.Epoch)
 	add(rate > 0, "%.3g step/s", rate)
 	add(eta > 0, "ETA %s", report.Seconds(eta))
