@@ -152,6 +152,9 @@ type OFT struct {
 	Steps int `yaml:"steps" default:"30" valid:">0"`
 	// Noise of the stochastic sampler: γ = min(s_churn/steps, √2−1), std = σ√((1+γ)²−1).
 	SChurn float64 `yaml:"s_churn" default:"0.1" valid:">=0"`
+	// First steps of a rollout that get noise and are trained; the rest follow the flow. 0: all, as the authors do. What a
+	// picture shows is settled in the first steps: a few are cheaper and leave less noise in the scores.
+	NoisySteps int `yaml:"noisy_steps" default:"0" valid:">=0"`
 	// Value of the guidance input in rollouts and training.
 	Guidance float64 `yaml:"guidance" default:"0" valid:">=0"`
 	// The places where the authors' arithmetic and the mathematics part.

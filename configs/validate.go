@@ -141,6 +141,9 @@ func (c *Config) checkTraining(ps *problems) {
 	if c.OFT.SChurn == 0 {
 		ps.add("oft.s_churn", "", "set it above 0, such as 0.1 or 1", "0 makes rollouts deterministic, which leaves their probability undefined")
 	}
+	if c.OFT.NoisySteps > c.OFT.Steps {
+		ps.add("oft.noisy_steps", "", "0 means all steps", "%d of oft.steps %d", c.OFT.NoisySteps, c.OFT.Steps)
+	}
 	if c.OFT.PromptsPerEpoch%c.OFT.AccumulatePairs != 0 {
 		ps.add("oft.accumulate_pairs", "", "choose a divisor", "%d does not divide oft.prompts_per_epoch %d", c.OFT.AccumulatePairs, c.OFT.PromptsPerEpoch)
 	}

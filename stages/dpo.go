@@ -82,11 +82,13 @@ func (d *desk) trainEpoch(ctx context.Context, t *training, c activities.DPOChun
 func (d *desk) pairs(ctx context.Context, c activities.DPOChunk) ([]trainer.Pair, error) {
 	o := d.cfg.OFT
 	out := make([]trainer.Pair, o.PromptsPerEpoch)
-	plan := d.plan(flow.Form(o.Forms.Step), o.Steps, o.SChurn)
-	steps := flow.Steps(plan.Form, plan.Sigmas, plan.Churn)
+	plan := d.rollout()
+	steps := plan.Steps()
 	if o.Forms.Sigmas == string(flow.Paper) {
 		// The authors' training pass reads the schedule that a 1024×1024 evaluation left in the shared scheduler.
-		steps = flow.Steps(plan.Form, d.pipe.Scheduler.Sigmas(o.Steps, paperTokens), plan.Churn)
+		read := plan
+		read.Sigmas = d.pipe.Scheduler.Sigmas(o.Steps, paperTokens)
+		steps = read.Steps()
 	}
 	found := 0
 	for i := range c.Rollouts {

@@ -117,7 +117,7 @@ func (d *desk) rollOut(ctx context.Context, r *rollouts, part []prompt, samples 
 	}
 	start := make([]float32, len(texts)*size)
 	noiseOf("oft start", 0, start)
-	t, err := trainer.Rollout(ctx, d.be, d.pipe.Transformer, policy, d.setting(o.Guidance), d.plan(flow.Form(o.Forms.Step), o.Steps, o.SChurn), start, len(texts), cond,
+	t, err := trainer.Rollout(ctx, d.be, d.pipe.Transformer, policy, d.setting(o.Guidance), d.rollout(), start, len(texts), cond,
 		func(step int, dst []float32) { noiseOf("oft noise", step, dst) })
 	if err != nil {
 		return err

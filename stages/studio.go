@@ -174,6 +174,14 @@ func (d *desk) setting(guidance float64) trainer.Setting {
 	return trainer.Setting{Grid: d.grid, Guidance: guidance}
 }
 
+// rollout is the plan of stage 2's rollouts.
+func (d *desk) rollout() trainer.Plan {
+	o := d.cfg.OFT
+	p := d.plan(flow.Form(o.Forms.Step), o.Steps, o.SChurn)
+	p.Noisy = o.NoisySteps
+	return p
+}
+
 // plan is a rollout on the pipeline's own schedule.
 func (d *desk) plan(form flow.Form, steps int, churn float64) trainer.Plan {
 	sigmas := d.pipe.Scheduler.Sigmas(steps, d.grid.Tokens())

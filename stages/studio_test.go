@@ -58,7 +58,7 @@ func newStudio(t *testing.T, objects store.Objects) *Studio {
 	return s
 }
 
-func testSpec(t *testing.T, set ...string) run.Spec {
+func testSpec(t testing.TB, set ...string) run.Spec {
 	t.Helper()
 	base := []string{"name=test", "data.train_tuples=24", "sft.steps=4", "sft.chunk_steps=4", "sft.batch=4", "oft.epochs=2", "oft.prompts_per_epoch=4",
 		"oft.accumulate_pairs=2", "oft.steps=4", "eval.tuples=3", "eval.pictures=2", "eval.steps=3", "eval.bootstrap=20"}

@@ -24,6 +24,16 @@ type Plan struct {
 	Sigmas    []float32 // n+1
 	Timesteps []float32 // n
 	Churn     float64
+	Noisy     int // steps from the start that get noise, the rest being Euler's; 0 means all
+}
+
+// Steps are the steps of the rollout.
+func (p Plan) Steps() []flow.Step {
+	steps := flow.Steps(p.Form, p.Sigmas, p.Churn)
+	if p.Noisy > 0 && p.Noisy < len(steps) {
+		copy(steps[p.Noisy:], flow.Steps(p.Form, p.Sigmas, 0)[p.Noisy:])
+	}
+	return steps
 }
 
 // Rollout samples from the start latents with the given adapter (nil for the base). noise fills the step noise of step i
@@ -31,7 +41,7 @@ type Plan struct {
 func Rollout(ctx context.Context, be engine.Backend, model *flux.Model, adapter *lora.Adapter, set Setting, p Plan,
 	start []float32, batch int, c Conditioning, noise func(step int, dst []float32)) (*Trajectory, error) {
 	n, size := len(p.Sigmas)-1, len(start)/batch
-	t := &Trajectory{Batch: batch, Latents: [][]float32{start}, Steps: flow.Steps(p.Form, p.Sigmas, p.Churn), Timesteps: p.Timesteps}
+	t := &Trajectory{Batch: batch, Latents: [][]float32{start}, Steps: p.Steps(), Timesteps: p.Timesteps}
 	v, xi, times := make([]float32, len(start)), make([]float32, len(start)), make([]float32, batch)
 	for i := range n {
 		x, step := t.Latents[i], t.Steps[i]
