@@ -297,7 +297,7 @@ func (d *Disk) locked(change func() error) error {
 	if err := lockFile(d.lock); err != nil {
 		return err
 	}
-	defer unlockFile(d.lock)
+	defer func() { _ = unlockFile(d.lock) }() // the lock ends with the file anyway
 	return change()
 }
 

@@ -27,7 +27,7 @@ func Open(path string, be engine.Backend, o Options) (*VAE, error) {
 	}
 	v := &VAE{Config: config, be: be, close: closer, chunkPixels: defaultChunk}
 	if err := v.load(src, o.Storage); err != nil {
-		closer()
+		_ = closer()
 		return nil, fmt.Errorf("load vae %s: %w", path, err)
 	}
 	return v, nil

@@ -118,7 +118,7 @@ func openShards(dir string, shards map[string]string) ([]*File, error) {
 	for _, file := range order {
 		f, err := Open(filepath.Join(dir, file))
 		if err != nil {
-			closeAll(files)
+			_ = closeAll(files)
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil, &Error{Class: MissingTensor, File: filepath.Join(dir, file), Tensor: first[file], Detail: "the index names a shard that is absent", Err: fs.ErrNotExist}
 			}
@@ -150,7 +150,7 @@ func newSet(files []*File, shards map[string]string) (*Set, error) {
 	for _, name := range promised {
 		f := byName[shards[name]]
 		if _, ok := f.Info(name); !ok {
-			closeAll(files)
+			_ = closeAll(files)
 			return nil, &Error{Class: MissingTensor, File: f.path, Tensor: name, Detail: "the index says it is in this shard, it is not"}
 		}
 		s.where[name] = f

@@ -46,7 +46,7 @@ func Run(t *testing.T, large int, open func(t *testing.T) store.Objects) {
 func random(seed uint64, n int) []byte {
 	data := make([]byte, n)
 	source := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
-	source.Read(data)
+	_, _ = source.Read(data) // never fails
 	return data
 }
 
