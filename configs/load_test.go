@@ -45,7 +45,11 @@ func TestLayersOverrideInOrder(t *testing.T) {
 	if c.SFT.LR != 4e-3 || c.OFT.Epochs != 6 || c.SFT.Batch != 7 || c.LoRA.Rank != 4 || c.OFT.Mask.Policy != "full" {
 		t.Errorf("lr %v epochs %d batch %d rank %d mask %s", c.SFT.LR, c.OFT.Epochs, c.SFT.Batch, c.LoRA.Rank, c.OFT.Mask.Policy)
 	}
-	if c.OFT.PromptsPerEpoch != 16 {
+	world, err := Load(Sources{Name: "world"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.OFT.PromptsPerEpoch != world.OFT.PromptsPerEpoch || c.OFT.PromptsPerEpoch == Default().OFT.PromptsPerEpoch {
 		t.Errorf("prompts_per_epoch %d: the preset below the file is lost", c.OFT.PromptsPerEpoch)
 	}
 	if c.SFT.Eps != 1e-8 {

@@ -31,19 +31,25 @@ func Manual() (string, error) {
 	var b strings.Builder
 	b.WriteString(manualHead)
 	fmt.Fprintf(&b, "Presets: `%s`.\n", strings.Join(Presets(), "`, `"))
-	section := "\x00"
+	bySection, order := map[string][]Field{}, []string{}
 	for _, f := range Fields() {
-		if s := strings.TrimSuffix(strings.TrimSuffix(f.Path, last(f.Path)), "."); s != section {
-			section = s
-			if err := manualSection(&b, root, s); err != nil {
-				return "", err
-			}
+		s := strings.TrimSuffix(strings.TrimSuffix(f.Path, last(f.Path)), ".")
+		if bySection[s] == nil {
+			order = append(order, s)
 		}
-		node, err := property(root, f.Path)
-		if err != nil {
+		bySection[s] = append(bySection[s], f)
+	}
+	for _, s := range order {
+		if err := manualSection(&b, root, s); err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s |\n", last(f.Path), f.Type, f.Default, manualText(f, node.Description))
+		for _, f := range bySection[s] {
+			node, err := property(root, f.Path)
+			if err != nil {
+				return "", err
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s |\n", last(f.Path), f.Type, f.Default, manualText(f, node.Description))
+		}
 	}
 	return b.String(), nil
 }
