@@ -151,6 +151,9 @@ func runT5(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.Args(&struct{}{}); err != nil {
+		return nil, err
+	}
 	ids, length, err := c.tokenInput()
 	if err != nil {
 		return nil, err
@@ -172,6 +175,9 @@ func runT5(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 func runCLIPText(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	path, be, err := prepare(c, o)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.Args(&struct{}{}); err != nil {
 		return nil, err
 	}
 	ids, length, err := c.tokenInput()

@@ -15,6 +15,9 @@ var loads = map[string]func(path string) error{
 
 // runTensorFile is kind "safetensors_file": every tensor of a file with its dtype and bytes, and its metadata.
 func runTensorFile(_ context.Context, c *Case, _ Options) (*Outputs, error) {
+	if err := c.Args(&struct{}{}); err != nil {
+		return nil, err
+	}
 	path, err := c.ModelPath()
 	if err != nil {
 		return nil, err

@@ -85,6 +85,18 @@ func (n *network) adapter(c *Case, prefix string, alpha float64) (*lora.Adapter,
 	return lora.Read(source, n.model.Layers())
 }
 
+// fits checks that latents [B, N, C] and their conditioning are inputs of the network on its grid.
+func (n *network) fits(c *Case, latents Tensor, cond trainer.Conditioning) error {
+	if tokens := n.set.Grid.Tokens(); len(latents.Shape) != 3 || latents.Shape[0] == 0 || latents.Shape[1] != tokens || latents.Shape[2] != n.model.InChannels {
+		return fmt.Errorf("case %s: latents %v, the network wants [B, %d, %d]", c.Name, latents.Shape, tokens, n.model.InChannels)
+	}
+	b := latents.Shape[0]
+	if len(cond.Pooled) != b*n.model.PooledWidth || len(cond.Text)%(b*n.model.TextWidth) != 0 {
+		return fmt.Errorf("case %s: %d text and %d pooled values, the network wants rows of %d and %d for %d samples", c.Name, len(cond.Text), len(cond.Pooled), n.model.TextWidth, n.model.PooledWidth, b)
+	}
+	return nil
+}
+
 func conditioning(c *Case, prefix string) (trainer.Conditioning, error) {
 	var out trainer.Conditioning
 	var err error
@@ -126,6 +138,9 @@ func runRollout(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := net.fits(c, start, cond); err != nil {
+		return nil, err
+	}
 	x, err := start.Float32s()
 	if err != nil {
 		return nil, err
@@ -138,6 +153,11 @@ func runRollout(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	}
 	sigmas := args.Scheduler.Sigmas(args.Steps, net.set.Grid.Tokens())
 	plan := trainer.Plan{Form: args.Form, Sigmas: sigmas, Timesteps: args.Scheduler.Timesteps(sigmas), Churn: args.Churn}
+	for i, step := range plan.Steps() {
+		if step.Std != 0 && len(noise) < (i+1)*len(x) {
+			return nil, fmt.Errorf("case %s: %d noise values, step %d needs the ones from %d on", c.Name, len(noise), i, i*len(x))
+		}
+	}
 	t, err := trainer.Rollout(ctx, net.be, net.model, adapter, net.set, plan, x, start.Shape[0], cond,
 		func(step int, dst []float32) { copy(dst, noise[step*len(dst):]) })
 	if err != nil {
