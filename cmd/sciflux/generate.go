@@ -28,7 +28,7 @@ type generateOptions struct {
 func (a *app) generateCommand() *cobra.Command {
 	var o generateOptions
 	c := &cobra.Command{
-		Use:     "generate --model DIR --prompt TEXT --out DIR",
+		Use:     "generate --model DIR --prompt TEXT [--adapter FILE] [--out DIR]",
 		Short:   "Draw pictures, with or without an adapter",
 		Long:    "Draw one picture for each prompt. The picture of the n-th prompt starts from the noise of seed + n, so that two adapters can be compared picture by picture.",
 		Example: `  sciflux generate --model world --adapter ~/.local/state/sciflux/runs/world/export --prompt "an unripe apple on a table" --out pictures`,
@@ -39,12 +39,12 @@ func (a *app) generateCommand() *cobra.Command {
 	f.StringVar(&o.model, "model", "", "pipeline folder in diffusers layout, or world for the one inside the binary")
 	f.StringVar(&o.adapter, "adapter", "", "LoRA file or folder")
 	f.StringArrayVar(&o.prompts, "prompt", nil, "prompt; may be repeated")
-	f.StringVar(&o.out, "out", "", "folder for the pictures")
+	f.StringVar(&o.out, "out", ".", "folder for the pictures")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of the first picture's noise")
 	f.IntVar(&o.steps, "steps", 0, "denoising steps (0: the model's usual number)")
 	f.IntVar(&o.size, "size", 0, "side in pixels (0: the model's own)")
 	f.Float64Var(&o.guidance, "guidance", 3.5, "value of the guidance input of guidance-distilled models")
-	for _, name := range []string{"model", "prompt", "out"} {
+	for _, name := range []string{"model", "prompt"} {
 		_ = c.MarkFlagRequired(name)
 	}
 	return c

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// small is a run of both stages with many checkpoints: about twenty seconds.
+func small(set ...string) []string {
+	args := []string{"run", "world-smoke", "--name", "small"}
+	for _, s := range append([]string{
+		"data.train_tuples=24", "sft.steps=30", "sft.chunk_steps=5", "sft.batch=4", "sft.ema=0.9",
+		"oft.epochs=6", "oft.chunk_epochs=2", "oft.steps=5", "oft.noisy_steps=3", "oft.images_per_prompt=3", "oft.accumulate_pairs=2",
+		"eval.tuples=4", "eval.steps=3", "eval.bootstrap=20", "eval.during.tuples=2",
+	}, set...) {
+		args = append(args, "--set", s)
+	}
+	return args
+}
+
+// output collects what a process prints and calls back on every line.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	rest string
+	line func(string)
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Write(p)
+	o.rest += string(p)
+	for {
+		line, rest, ok := strings.Cut(o.rest, "\n")
+		if !ok {
+			return len(p), nil
+		}
+		o.rest = rest
+		o.line(line)
+	}
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// moment is when to kill: some time after a line of progress that holds all words and, as the last one, a step count.
+type moment struct {
+	stage, note string
+	step        int // at least
+	delay       time.Duration
+}
+
+func (m moment) reached(line string) bool {
+	f := strings.Fields(line)
+	if len(f) < 2 || f[0] != m.stage || !strings.Contains(line, m.note) {
+		return false
+	}
+	count, _, _ := strings.Cut(f[1], "/")
+	step, err := strconv.Atoi(count)
+	return err == nil && step >= m.step || m.step == 0
+}
+
+// killAt runs a command until the moment, then kills its process group and the services, as a power cut would. It
+// reports whether the command was killed before its end.
+func killAt(t *testing.T, state string, m moment, args ...string) bool {
+	t.Helper()
+	c := command(t.Context(), state, args...)
+	now := make(chan struct{})
+	var once sync.Once
+	out := &output{line: func(line string) {
+		if m.reached(line) {
+			once.Do(func() { close(now) })
+		}
+	}}
+	c.Stdout, c.Stderr = out, out
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	select {
+	case <-now:
+	case err := <-ended:
+		t.Fatalf("the run ended before %+v: %v\n%s", m, err, out)
+	case <-time.After(5 * time.Minute):
+		t.Fatalf("%+v never came:\n%s", m, out)
+	}
+	time.Sleep(m.delay)
+	killServices(t, state)
+	if err := syscall.Kill(-c.Process.Pid, syscall.SIGKILL); err != nil {
+		t.Log(err) // it may have ended by itself
+	}
+	<-ended
+	return c.ProcessState.ExitCode() < 0
+}
+
+func killServices(t *testing.T, state string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(state, "services", "services.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := decode[struct {
+		PID int `json:"pid"`
+	}](t, string(text)).PID
+	if pid < 2 {
+		t.Fatalf("no process in %s", text)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// moments are kills in both stages, in the order in which a run meets them: in the middle of supervised training, while
+// pictures are made or scored, and in the middle of an epoch's training.
+func moments() []moment {
+	kills := 3
+	if n, err := strconv.Atoi(os.Getenv("SCIFLUX_SOAK")); err == nil && n > kills {
+		kills = n
+	}
+	random := rand.New(rand.NewPCG(uint64(kills), 5))
+	delay := func() time.Duration { return time.Duration(random.IntN(400)) * time.Millisecond }
+	var out []moment
+	sft := max(1, kills/3)
+	for i := range sft {
+		out = append(out, moment{stage: "sft", note: "training", step: 3 + 22*i/sft, delay: delay()})
+	}
+	for i := range kills - sft {
+		note := []string{"generating", "training"}[i%2]
+		out = append(out, moment{stage: "oft", note: note, step: map[string]int{"training": 1 + 10*i/(kills-sft)}[note], delay: delay()})
+	}
+	return out
+}
+
+// A run that is killed again and again, with its services, and continued, gives the same adapter as one that is not.
+func TestKillAndResume(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs whole pipelines")
+	}
+	whole := stateDir(t)
+	want(t, 0, whole, small()...)
+	reference := show(t, whole, "small")
+	if reference.Status != "completed" || len(reference.Adapter.SHA256) != 64 {
+		t.Fatalf("%+v", reference)
+	}
+
+	broken := stateDir(t)
+	args := small()
+	for i, m := range moments() {
+		if !killAt(t, broken, m, args...) {
+			t.Fatalf("kill %d at %+v came after the end", i, m)
+		}
+		args = []string{"resume", "small"}
+	}
+	want(t, 0, broken, "resume", "small", "--set", "worker.threads=1")
+	got := show(t, broken, "small")
+	if got.Status != "completed" || got.Adapter.SHA256 != reference.Adapter.SHA256 {
+		t.Errorf("after %d kills: %s, adapter %s, want %s", len(moments()), got.Status, got.Adapter.SHA256, reference.Adapter.SHA256)
+	}
+	if !bytes.Equal(exported(t, whole, "small"), exported(t, broken, "small")) {
+		t.Error("the exported files differ")
+	}
+	if a, b := fmt.Sprint(got.Metrics), fmt.Sprint(reference.Metrics); a != b {
+		t.Errorf("metrics %s, want %s", a, b)
+	}
+}
+
+// Ctrl-C leaves a checkpoint and says how to go on; a second one ends at once.
+func TestInterruptIsResumable(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs a pipeline")
+	}
+	state := stateDir(t)
+	interrupt := func(times int, args ...string) (int, string) {
+		c := command(t.Context(), state, args...)
+		training := make(chan struct{})
+		var once sync.Once
+		out := &output{line: func(line string) {
+			if (moment{stage: "sft", note: "training", step: 2}).reached(line) {
+				once.Do(func() { close(training) })
+			}
+		}}
+		c.Stdout, c.Stderr = io.Writer(out), out
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- c.Wait() }()
+		select {
+		case <-training:
+		case <-ended:
+			t.Fatalf("ended too early:\n%s", out)
+		}
+		for i := range times {
+			time.Sleep(time.Duration(i) * 20 * time.Millisecond)
+			_ = c.Process.Signal(os.Interrupt)
+		}
+		<-ended
+		return c.ProcessState.ExitCode(), out.String()
+	}
+	long := small("sft.steps=4000", "sft.chunk_steps=2000")
+	if code, text := interrupt(2, long...); code != 4 {
+		t.Errorf("twice: exit code %d\n%s", code, text)
+	}
+	code, text := interrupt(1, "resume", "small")
+	if code != 4 || !strings.Contains(text, "sciflux resume small") {
+		t.Errorf("once: exit code %d, and no command that goes on in\n%s", code, text)
+	}
+	r := want(t, 0, state, "ckpt", "ls", "small", "--json")
+	if !strings.Contains(r.out, `"sft"`) {
+		t.Errorf("no checkpoint was left: %s", r.out)
+	}
+	if s := show(t, state, "small"); s.Status != "paused" || s.Stage != "sft" || s.Step == 0 || s.StepsTotal != 4000 {
+		t.Errorf("%+v", s)
+	}
+}
