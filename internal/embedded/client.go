@@ -51,7 +51,7 @@ func Start(ctx context.Context, o Options) (*Services, error) {
 	}
 	s, err := d.attachOrSpawn(ctx, o)
 	if err != nil {
-		lease.release()
+		_ = lease.release()
 		return nil, startFailure(o.Dir, err)
 	}
 	s.hold(lease)
@@ -86,7 +86,7 @@ func (d state) attachOrSpawn(ctx context.Context, o Options) (*Services, error) 
 	if err != nil {
 		return nil, err
 	}
-	defer starting.release()
+	defer func() { _ = starting.release() }()
 	running, err := d.running()
 	if err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func (d state) running() (bool, error) {
 func (d state) pid() int {
 	text, _ := os.ReadFile(d.path("lock"))
 	pid := 0
-	fmt.Sscan(string(text), &pid)
+	_, _ = fmt.Sscan(string(text), &pid)
 	return pid
 }
 
@@ -198,7 +198,7 @@ func Attach(ctx context.Context, dir string) (*Services, error) {
 	}
 	s, err := d.waitReady(ctx)
 	if err != nil {
-		lease.release()
+		_ = lease.release()
 		return nil, fmt.Errorf("attach to %s: %w", dir, err)
 	}
 	s.hold(lease)
@@ -249,7 +249,7 @@ func Stop(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("stop %s: %w", dir, err)
 	}
-	defer starting.release()
+	defer func() { _ = starting.release() }()
 	running, err := d.running()
 	if err != nil || !running {
 		return fmt.Errorf("stop %s: %w", dir, errors.Join(err, ErrNotRunning))
@@ -261,7 +261,7 @@ func Stop(ctx context.Context, dir string) error {
 	if err := signalStop(pid, false); err != nil {
 		return fmt.Errorf("stop %s: process %d: %w", dir, pid, err)
 	}
-	patience := time.AfterFunc(stopTimeout, func() { signalStop(pid, true) })
+	patience := time.AfterFunc(stopTimeout, func() { _ = signalStop(pid, true) })
 	defer patience.Stop()
 	for running {
 		select {
@@ -319,16 +319,16 @@ func (d state) spawn(ctx context.Context, o Options) (*Services, error) {
 	if err != nil {
 		return nil, err
 	}
-	go cmd.Wait() // no zombie stays when the child ends before this process
+	go func() { _ = cmd.Wait() }() // no zombie stays when the child ends before this process
 	if err := awaitStatus(ctx, statusR, d); err != nil {
-		cmd.Process.Kill()
+		_ = cmd.Process.Kill()
 		return nil, err
 	}
 	return d.waitReady(ctx)
 }
 
 func awaitStatus(ctx context.Context, r *os.File, d state) error {
-	stop := context.AfterFunc(ctx, func() { r.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = r.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	line, err := io.ReadAll(r)
 	if ctx.Err() != nil {

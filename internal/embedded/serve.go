@@ -60,7 +60,7 @@ func sendStatus(report *os.File, err error) {
 	case err != nil:
 		s = status{Error: err.Error(), Class: run.ClassStorage, Hint: "see services.log in the state folder"}
 	}
-	json.NewEncoder(report).Encode(s) // fails after the first report, when the file is closed
+	_ = json.NewEncoder(report).Encode(s) // fails after the first report, when the file is closed
 	report.Close()
 }
 
@@ -80,7 +80,7 @@ func Serve(ctx context.Context, o Options, ready func(*Services)) error {
 	if err != nil {
 		return err
 	}
-	defer own.release()
+	defer func() { _ = own.release() }()
 	keys, err := d.credentials()
 	if err != nil {
 		return err
@@ -272,7 +272,7 @@ func (d state) watch(ctx context.Context, cancel context.CancelCauseFunc, s *Ser
 			}
 			cancel(errors.New("nobody uses the services any more"))
 			<-done
-			unused.release()
+			_ = unused.release()
 			return
 		}
 	}
