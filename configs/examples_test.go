@@ -76,6 +76,19 @@ func TestDocumentsNameKeysThatExist(t *testing.T) {
 			}
 		}
 	}
+	compose, err := os.ReadFile("../docker-compose.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{"SCIFLUX_VERSION": true} // of the image
+	for _, f := range Fields() {
+		names[envName(f.Path)] = true
+	}
+	for _, name := range regexp.MustCompile(`SCIFLUX_[A-Z_]+`).FindAllString(string(compose), -1) {
+		if seen++; !names[name] {
+			t.Errorf("docker-compose.yml: %s sets no key", name)
+		}
+	}
 	if seen < 20 {
 		t.Errorf("%d keys found: the pattern is broken", seen)
 	}
