@@ -63,13 +63,13 @@ func TestShowHasWhatItPromises(t *testing.T) {
 	for _, split := range []string{"test_S", "test_C"} {
 		for _, variant := range []string{"base", "sft", "oft"} {
 			for _, key := range []string{"sp", "ep", "ip", "nd", "ri", "judge_ip", "judge_ep"} {
-				if _, ok := s.Metrics[split][variant][key]; !ok {
-					t.Errorf("metrics.%s.%s has no %s", split, variant, key)
+				if _, ok := s.Metrics[split][variant][key].(float64); !ok {
+					t.Errorf("metrics.%s.%s.%s is %v", split, variant, key, s.Metrics[split][variant][key])
 				}
 			}
 		}
 	}
-	if s.Metrics["test_S"]["base"]["ri"] != 0 {
+	if s.Metrics["test_S"]["base"]["ri"] != 0.0 {
 		t.Error("the base has an RI over itself")
 	}
 }
@@ -272,7 +272,7 @@ func TestSmallCommands(t *testing.T) {
 	if r := want(t, 0, dir, "version", "--json"); !strings.Contains(r.out, "version") {
 		t.Error(r)
 	}
-	if r := want(t, 0, dir, "config", "show", "flux-dev-paper"); !strings.Contains(r.out, "step: paper") {
+	if r := want(t, 0, dir, "config", "show", "flux-dev-paper"); !strings.Contains(r.out, `step: "paper"`) {
 		t.Error(r)
 	}
 	decode[map[string]any](t, want(t, 0, dir, "config", "schema").out)

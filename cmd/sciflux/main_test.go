@@ -107,7 +107,7 @@ type shown struct {
 		Stage string `json:"stage"`
 		Step  int    `json:"step"`
 	} `json:"checkpoints"`
-	Metrics map[string]map[string]map[string]float64 `json:"metrics"`
+	Metrics map[string]map[string]map[string]any `json:"metrics"`
 }
 
 func show(t testing.TB, state, name string) shown {
