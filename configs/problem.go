@@ -13,6 +13,7 @@ type Problem struct {
 	Cure  string // what to do
 }
 
+// String is one line: path, place, what is wrong, cure.
 func (p Problem) String() string {
 	s := p.Path + ": " + p.Text
 	if p.Path == "" {

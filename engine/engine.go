@@ -100,6 +100,7 @@ const (
 	BFloat16
 )
 
+// String is the name that torch gives the type.
 func (d DType) String() string { return [...]string{"float32", "bfloat16"}[d] }
 
 // Weight is a frozen matrix [Out, In] of a linear layer, y = x·Wᵀ, stored as the file stores it. Exactly one of F32 and

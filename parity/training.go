@@ -107,6 +107,16 @@ func conditioning(c *Case, prefix string) (trainer.Conditioning, error) {
 	return out, err
 }
 
+// covers checks that noise holds n numbers for every step up to the last noisy one.
+func covers(c *Case, plan trainer.Plan, noise []float32, n int) error {
+	for i, step := range plan.Steps() {
+		if step.Std != 0 && len(noise) < (i+1)*n {
+			return fmt.Errorf("case %s: %d noise values, step %d needs the ones from %d on", c.Name, len(noise), i, i*n)
+		}
+	}
+	return nil
+}
+
 // runRollout is kind "rollout".
 func runRollout(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	args := struct {
@@ -153,10 +163,8 @@ func runRollout(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	}
 	sigmas := args.Scheduler.Sigmas(args.Steps, net.set.Grid.Tokens())
 	plan := trainer.Plan{Form: args.Form, Sigmas: sigmas, Timesteps: args.Scheduler.Timesteps(sigmas), Churn: args.Churn}
-	for i, step := range plan.Steps() {
-		if step.Std != 0 && len(noise) < (i+1)*len(x) {
-			return nil, fmt.Errorf("case %s: %d noise values, step %d needs the ones from %d on", c.Name, len(noise), i, i*len(x))
-		}
+	if err := covers(c, plan, noise, len(x)); err != nil {
+		return nil, err
 	}
 	t, err := trainer.Rollout(ctx, net.be, net.model, adapter, net.set, plan, x, start.Shape[0], cond,
 		func(step int, dst []float32) { copy(dst, noise[step*len(dst):]) })

@@ -77,6 +77,7 @@ type NonFiniteError struct {
 	Value float64
 }
 
+// Error says what became not finite in which step, and what to try.
 func (e *NonFiniteError) Error() string {
 	return fmt.Sprintf("optimiser step %d: %s is %v; lower the learning rate or go back to an earlier checkpoint", e.Step, e.What, e.Value)
 }

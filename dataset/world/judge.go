@@ -16,6 +16,7 @@ const (
 	Right       Verdict = 1
 )
 
+// String is the verdict as reports write it.
 func (v Verdict) String() string {
 	return [...]string{"superficial", "neither", "right"}[v+1]
 }

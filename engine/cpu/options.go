@@ -46,6 +46,7 @@ type Description struct {
 	Threads int
 }
 
+// String is the description on one line.
 func (d Description) String() string {
 	parts := []string{d.ISA, fmt.Sprintf("%d threads", d.Threads), "gemm " + d.GEMM}
 	if d.OneDNN != "" {

@@ -30,6 +30,7 @@ func ParseMemory(s string) (Memory, error) {
 	return 0, fmt.Errorf("memory policy %q: use none, selective or full", s)
 }
 
+// String is the word that ParseMemory reads.
 func (m Memory) String() string { return [...]string{"none", "selective", "full"}[m] }
 
 // keeps tells whether the value of an operation that the backward pass needs is kept.

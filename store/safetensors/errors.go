@@ -53,6 +53,7 @@ type Error struct {
 	Err    error  // the cause, or nil
 }
 
+// Error says file, tensor and fault.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("read safetensors")
@@ -72,6 +73,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// Unwrap is the cause below the refusal, nil for most.
 func (e *Error) Unwrap() error { return e.Err }
 
 // ClassOf returns the class of the first *Error in err's chain, or "" if there is none.
