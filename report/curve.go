@@ -11,10 +11,10 @@ import (
 // The drawing area of a diagram in SVG units, inside a viewBox of width × height.
 const (
 	width, height            = 560, 260
-	left, right, top, bottom = 62, 14, 14, 40
+	left, right, top, bottom = 74, 14, 10, 40
 )
 
-// svg draws a curve as inline SVG. Colours are CSS classes, so the page's light and dark styles apply.
+// svg draws a curve as inline SVG; the page names its lines beside the title. Colours are CSS classes, so the page's light and dark styles apply.
 func svg(c Curve) template.HTML {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg class="curve" viewBox="0 0 %d %d" role="img" aria-label="%s">`, width, height, html.EscapeString(c.Title))
@@ -31,10 +31,7 @@ func svg(c Curve) template.HTML {
 	fmt.Fprintf(&b, `<text class="axis" x="%d" y="%d" text-anchor="middle">%s</text>`, (left+width-right)/2, height-6, html.EscapeString(c.X))
 	fmt.Fprintf(&b, `<text class="axis" transform="translate(14 %d) rotate(-90)" text-anchor="middle">%s</text>`, (top+height-bottom)/2, html.EscapeString(c.Y))
 	for i, s := range c.Series {
-		fmt.Fprintf(&b, `<polyline class="line line%d" points="%s"/>`, i%4, points(s, px, py))
-		if len(c.Series) > 1 {
-			fmt.Fprintf(&b, `<text class="legend fill%d" x="%d" y="%d" text-anchor="end">%s</text>`, i%4, width-right-4, top+12+15*i, html.EscapeString(s.Name))
-		}
+		fmt.Fprintf(&b, `<polyline class="line line%d" points="%s"/>`, i%colours, points(s, px, py))
 	}
 	b.WriteString("</svg>")
 	return template.HTML(b.String()) // every foreign string above is escaped
@@ -64,6 +61,9 @@ func rangeOf(c Curve, values func(Series) []float64) span {
 	}
 	if r.low > r.high {
 		return span{0, 1}
+	}
+	if r.low == r.high && r.low == 0 {
+		return span{0, 1} // a count or share that never rose
 	}
 	if r.low == r.high {
 		return span{r.low - 0.5, r.high + 0.5}

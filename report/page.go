@@ -80,6 +80,9 @@ type Picture struct {
 // Box is a rectangle in parts of the picture: centre and size.
 type Box struct{ CX, CY, W, H float64 }
 
+// colours are the line colours of the page's style.
+const colours = 4
+
 //go:embed page.html
 var pageHTML string
 
@@ -94,6 +97,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"bytes":    Bytes,
 	"name":     VariantName,
 	"split":    splits,
+	"colour":   func(i int) int { return i % colours },
 	"short":    func(s string) string { return s[:min(12, len(s))] },
 	"left":     func(b *Box) float64 { return 100 * math.Max(0, b.CX-b.W/2) },
 	"top":      func(b *Box) float64 { return 100 * math.Max(0, b.CY-b.H/2) },

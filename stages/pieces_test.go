@@ -390,7 +390,7 @@ func TestSmoothingKeepsLevelsAndLength(t *testing.T) {
 		}
 		window := max(1, len(y)/40)
 		for i, v := range s.Y {
-			part := y[max(0, i-window+1) : i+1]
+			part := y[max(0, i-window+1):max(i+1, window)]
 			sum := 0.0
 			for _, p := range part {
 				sum += p

@@ -184,17 +184,20 @@ func quickCurve(quick []run.QuickEval) report.Curve {
 	return report.Curve{Title: "Evaluation during training", X: "evaluation", Y: "implicit prompts", Series: []report.Series{score, right}}
 }
 
-// smooth is a running mean over a fortieth of the points: single-step losses jump with their noise levels.
+// smooth is a running mean over a fortieth of the points: single-step losses jump with their noise levels. The first
+// points, which have no full window before them, take that of the first window, so that none of them sticks out.
 func smooth(s report.Series) report.Series {
 	window := max(1, len(s.Y)/40)
 	out := report.Series{Name: s.Name, X: s.X}
 	sum := 0.0
-	for i, v := range s.Y {
+	for _, v := range s.Y[:min(window, len(s.Y))] {
 		sum += v
+	}
+	for i := range s.Y {
 		if i >= window {
-			sum -= s.Y[i-window]
+			sum += s.Y[i] - s.Y[i-window]
 		}
-		out.Y = append(out.Y, sum/float64(min(i+1, window)))
+		out.Y = append(out.Y, sum/float64(window))
 	}
 	return out
 }
