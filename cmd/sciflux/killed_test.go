@@ -20,7 +20,7 @@ func small(set ...string) []string {
 	args := []string{"run", "world-smoke", "--name", "small"}
 	for _, s := range append([]string{
 		"data.train_tuples=24", "sft.steps=30", "sft.chunk_steps=5", "sft.batch=4", "sft.ema=0.9",
-		"oft.epochs=6", "oft.chunk_epochs=2", "oft.steps=5", "oft.noisy_steps=3", "oft.images_per_prompt=3", "oft.accumulate_pairs=2",
+		"oft.epochs=12", "oft.chunk_epochs=3", "oft.steps=5", "oft.noisy_steps=3", "oft.images_per_prompt=3", "oft.accumulate_pairs=2",
 		"eval.tuples=4", "eval.steps=3", "eval.bootstrap=20", "eval.during.tuples=2",
 	}, set...) {
 		args = append(args, "--set", s)
@@ -141,7 +141,7 @@ func moments() []moment {
 	}
 	for i := range kills - sft {
 		note := []string{"generating", "training"}[i%2]
-		out = append(out, moment{stage: "oft", note: note, step: map[string]int{"training": 1 + 10*i/(kills-sft)}[note], delay: delay()})
+		out = append(out, moment{stage: "oft", note: note, step: map[string]int{"training": 1 + 12*i/(kills-sft)}[note], delay: delay()})
 	}
 	return out
 }
