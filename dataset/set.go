@@ -126,6 +126,12 @@ func complete(dir, split string, names []string, totals map[string]bool) error {
 		return fmt.Errorf("open dataset %s: %d files of split %s, their names speak of %s; remove leftovers of another export or fetch what is missing",
 			dir, len(names), split, m[3])
 	}
+	for i, name := range names {
+		if n, err := strconv.Atoi(shardName.FindStringSubmatch(name)[2]); err != nil || n != i {
+			return fmt.Errorf("open dataset %s: %s stands where number %d of split %s should be; remove leftovers of another export or fetch what is missing",
+				dir, name, i, split)
+		}
+	}
 	return nil
 }
 
