@@ -39,7 +39,7 @@ since the last checkpoint at most.`,
 	}
 	c.Flags().StringVar(&o.name, "name", "", "name of the run (default: that of the preset or file)")
 	c.Flags().StringArrayVar(&o.set, "set", nil, "set a key of the config, as sft.lr=1e-4; may be repeated")
-	c.Flags().BoolVar(&o.detach, "detach", false, "work in the background; `sciflux watch` follows it")
+	c.Flags().BoolVar(&o.detach, "detach", false, "work in the background; follow it with sciflux watch")
 	return c
 }
 
