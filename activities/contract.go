@@ -142,6 +142,8 @@ type ChunkResult struct {
 	Checkpoint run.CheckpointRef
 	Summary    run.ChunkSummary
 	Span       run.Span // filled by the activity, not part of the manifest
+	// SaveSeconds is the time that training waited until the checkpoint was durable; not part of the manifest.
+	SaveSeconds float64 `json:",omitempty"`
 }
 
 // PairShard asks for one shard of an epoch's rollouts: prompts i of the epoch with i mod Shards = Shard.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/sciflux/sciflux/activities"
 	"github.com/sciflux/sciflux/configs"
@@ -207,6 +208,7 @@ type result struct {
 
 // commit stores the training's state as the checkpoint of its stage and step. The result is that of whoever came first.
 func (d *desk) commit(ctx context.Context, t *training, m store.Manifest, r result) (activities.ChunkResult, error) {
+	start := time.Now()
 	text, err := json.Marshal(r)
 	if err != nil {
 		return activities.ChunkResult{}, err
@@ -222,7 +224,9 @@ func (d *desk) commit(ctx context.Context, t *training, m store.Manifest, r resu
 	if err != nil {
 		return activities.ChunkResult{}, err
 	}
-	return d.chunkResult(ctx, ref)
+	out, err := d.chunkResult(ctx, ref)
+	out.SaveSeconds = time.Since(start).Seconds()
+	return out, err
 }
 
 // chunkResult is what the checkpoint's manifest says about its chunk.

@@ -89,6 +89,9 @@ func (a *app) runDataInspect(ctx context.Context, dir, split string) error {
 		if splits, err = dataset.Splits(dir); err != nil {
 			return run.Errorf(run.ClassData, "inspect", dir, "", "%w", err)
 		}
+		if len(splits) == 0 {
+			return run.Errorf(run.ClassData, "inspect", dir, "point to a folder with files such as train-00000-of-00001.parquet, or to the one above its data folder", "no split in it")
+		}
 	}
 	summaries := []*dataset.Summary{}
 	for _, one := range splits {

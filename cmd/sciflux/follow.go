@@ -164,6 +164,6 @@ func (w *watch) tell(live workflows.Live) {
 func (a *app) finish(ctx context.Context, s *site, state run.State) error {
 	files, err := s.copyResults(ctx, state)
 	view := console.NewRun(state, s.uri)
-	view.Files = files
+	view.Files, view.Timing = files, s.timing(ctx, state.Run)
 	return errors.Join(a.print.Show(view), err)
 }

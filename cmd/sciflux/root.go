@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,16 +35,27 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return run.ExitOK
 	}
-	class := run.ClassOf(err)
 	if !a.begun {
-		class = run.ClassConfig // cobra's own errors are all about the command line
+		a.print.JSON = slices.Contains(args, "--json")
+		err = usageError(c, err)
 	}
+	class := run.ClassOf(err)
 	a.print.Fail(err, class)
 	return class.ExitCode()
+}
+
+// usageError is cobra's complaint about a command line, with what would be right.
+func usageError(c *cobra.Command, err error) error {
+	message := strings.Join(strings.Fields(err.Error()), " ") // cobra puts suggestions on lines of their own
+	hint := "`" + c.CommandPath() + " --help` shows how it is used"
+	if c.HasParent() {
+		hint = "usage: " + c.UseLine() + "; " + hint
+	}
+	return run.Errorf(run.ClassConfig, "use", c.CommandPath(), hint, "%s", message)
 }
 
 const rootHelp = `Fine-tune FLUX models so that pictures obey what a prompt implies: supervised fine-tuning, then masked online DPO
@@ -64,7 +76,10 @@ func (a *app) root() *cobra.Command {
 		Use: "sciflux", Short: "Fine-tune FLUX models that understand what a prompt implies", Long: rootHelp,
 		Example:      "  sciflux run world",
 		SilenceUsage: true, SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if err := c.ValidateRequiredFlags(); err != nil { // cobra itself asks only after this
+				return err
+			}
 			a.begun = true
 			a.print.JSON = a.json
 			return nil

@@ -61,6 +61,9 @@ func (a *app) runUp(ctx context.Context, choose func(*embedded.Options), stay bo
 	err = a.print.Value(s, func(w io.Writer) {
 		fmt.Fprintf(w, "temporal  %s, namespace %s\nweb UI    %s\nS3        %s, bucket %s\nprocess   %d, state in %s\n",
 			s.TemporalAddress, s.Namespace, s.UIAddress, s.S3Endpoint, s.Bucket, s.PID, o.Dir)
+		if s.ReadySeconds > 0 {
+			fmt.Fprintf(w, "ready     after %.1f s\n", s.ReadySeconds)
+		}
 	})
 	if stay {
 		<-ctx.Done()

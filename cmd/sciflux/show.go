@@ -47,6 +47,7 @@ func (a *app) runShow(ctx context.Context, name, config string) error {
 	}
 	view := console.NewRun(state.State, s.uri)
 	view.Progress, view.Trouble = state.Progress, state.Trouble
+	view.Timing = s.timing(ctx, name)
 	return a.print.Show(view)
 }
 
@@ -87,6 +88,18 @@ func (s *site) state(ctx context.Context, name string) (standing, error) {
 		}
 	}
 	return out, nil
+}
+
+// timing is where a run's time went; nil when its history is gone.
+func (s *site) timing(ctx context.Context, name string) *run.Timing {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	t, err := s.runs.Timing(ctx, name)
+	if err != nil {
+		s.log.Info("no timing", "run", name, "error", err)
+		return nil
+	}
+	return &t
 }
 
 // stored is what the store knows of a run: its last recorded summary and the checkpoints since.

@@ -56,6 +56,11 @@ func (a *app) connect(ctx context.Context, cfg configs.Config, log *slog.Logger)
 			s.close()
 		}
 	}()
+	if cfg.Store.Kind != "embedded" { // what the user has to provide is looked at before anything is started
+		if err = s.openStore(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Temporal.Address == "" || cfg.Store.Kind == "embedded" {
 		if s.services, err = embedded.Start(ctx, a.serviceOptions(cfg, dir)); err != nil {
 			return nil, err
@@ -65,10 +70,13 @@ func (a *app) connect(ctx context.Context, cfg configs.Config, log *slog.Logger)
 			a.print.Note("the database of another version was put aside as %s; `sciflux resume RUN` continues its runs from their checkpoints", old)
 		}
 	}
-	if err = s.openStore(ctx); err != nil {
-		return nil, err
+	if cfg.Store.Kind == "embedded" {
+		if err = s.openStore(ctx); err != nil {
+			return nil, err
+		}
 	}
-	return s, s.dial(ctx)
+	err = s.dial(ctx)
+	return s, err
 }
 
 // servicesDir is where the embedded services keep their state.
@@ -143,7 +151,7 @@ func checkBucket(ctx context.Context, o s3.Options) error {
 		return &run.Error{Class: run.ClassStorage, Op: "reach store", Subject: o.Endpoint, Cause: err, Hint: "check store.endpoint and that the service runs"}
 	}
 	if err != nil && classified.Class != run.ClassConfig {
-		classified.Subject = o.Endpoint + " bucket " + o.Bucket
+		classified.Subject = o.Bucket + " at " + o.Endpoint
 		classified.Hint = "check store.endpoint and that the service runs"
 	}
 	return err

@@ -285,6 +285,7 @@ type status struct {
 
 // spawn starts a child and waits until it is ready.
 func (d state) spawn(ctx context.Context, o Options) (*Services, error) {
+	begun := time.Now()
 	options, err := json.Marshal(o)
 	if err != nil {
 		return nil, err
@@ -324,7 +325,11 @@ func (d state) spawn(ctx context.Context, o Options) (*Services, error) {
 		_ = cmd.Process.Kill()
 		return nil, err
 	}
-	return d.waitReady(ctx)
+	s, err := d.waitReady(ctx)
+	if err == nil {
+		s.ReadySeconds = time.Since(begun).Seconds()
+	}
+	return s, err
 }
 
 func awaitStatus(ctx context.Context, r *os.File, d state) error {

@@ -72,10 +72,12 @@ type Services struct {
 	SecretKey       string `json:"-"`
 	UIAddress       string `json:"ui_address"` // URL
 
-	PID      int               `json:"pid"`
-	Started  time.Time         `json:"started"`
-	Stay     bool              `json:"stay"`
-	Versions map[string]string `json:"versions"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	Stay    bool      `json:"stay"`
+	// ReadySeconds is how long their start took until they answered; 0 when they ran already.
+	ReadySeconds float64           `json:"ready_seconds,omitempty"`
+	Versions     map[string]string `json:"versions"`
 	// SetAside is the database of another version that was put aside at the start, "" if none was. Runs that
 	// were in it go on from their manifests with `sciflux resume`.
 	SetAside string `json:"set_aside,omitempty"`

@@ -15,7 +15,7 @@ func ReadConfig(dir, name string, into any) error {
 	path := filepath.Join(dir, name)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("read config %s: file not there; point to a model folder in Hugging Face layout, with %s beside the weights: %w", path, name, fs.ErrNotExist)
+		return fmt.Errorf("read config %s: %w; point to a model folder in Hugging Face layout, with %s beside the weights", path, fs.ErrNotExist, name)
 	}
 	if err != nil {
 		return fmt.Errorf("read config %s: %w; check that it can be read", path, err)

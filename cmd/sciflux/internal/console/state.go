@@ -40,6 +40,7 @@ type Run struct {
 	Metrics     map[string]map[run.Variant]run.EvalResult `json:"metrics"`
 	Quick       []run.QuickEval                           `json:"quick,omitempty"`
 	StageTimes  []run.StageTime                           `json:"stage_times,omitempty"`
+	Timing      *run.Timing                               `json:"timing,omitempty"`
 	Progress    *run.Progress                             `json:"progress,omitempty"`
 	Trouble     string                                    `json:"trouble,omitempty"` // last failure of work that is tried again
 	Report      Object                                    `json:"report,omitzero"`
@@ -92,6 +93,7 @@ func (r Run) text(w io.Writer) {
 	if len(r.StageTimes) > 0 {
 		fmt.Fprintln(w)
 		times(w, r.StageTimes)
+		overhead(w, r.Timing)
 	}
 	if len(r.Checkpoints) > 0 {
 		fmt.Fprintln(w)
@@ -130,6 +132,15 @@ func times(w io.Writer, all []run.StageTime) {
 		rows = append(rows, []string{string(t.Stage), report.Seconds(t.WallSeconds), report.Seconds(t.BusySeconds), t.Stopped})
 	}
 	Table(w, []string{"stage", "time", "busy", "ended early"}, rows)
+}
+
+// overhead says what orchestration and storage cost.
+func overhead(w io.Writer, t *run.Timing) {
+	if t == nil || t.WallSeconds == 0 {
+		return
+	}
+	fmt.Fprintf(w, "%.1f %% of %s outside activities; training waited %.1f %% of its time for checkpoints\n",
+		100*t.OutsideShare, report.Seconds(t.WallSeconds), 100*t.SaveShare)
 }
 
 func checkpoints(w io.Writer, all []Checkpoint) {
