@@ -355,8 +355,8 @@ type TLS struct {
 type Worker struct {
 	// Threads of the kernels of one activity; 0: cores divided by concurrency.
 	Threads int `yaml:"threads" default:"0" valid:">=0"`
-	// What the backward pass finds in memory. full: only block inputs, the rest is recomputed; selective: attention is
-	// recomputed; none: everything is kept.
+	// What the backward pass finds in memory. full: only block inputs, the rest is recomputed; selective: norms,
+	// activations and gates are recomputed; none: everything is kept.
 	Memory string `yaml:"memory" default:"none" enum:"full|selective|none"`
 	// Shards generated, scored or evaluated at once by one process.
 	Concurrency int `yaml:"concurrency" default:"1" valid:">0"`
