@@ -61,7 +61,7 @@ func newStudio(t *testing.T, objects store.Objects) *Studio {
 func testSpec(t testing.TB, set ...string) run.Spec {
 	t.Helper()
 	base := []string{"name=test", "data.train_tuples=24", "sft.steps=4", "sft.chunk_steps=4", "sft.batch=4", "oft.epochs=2", "oft.prompts_per_epoch=4",
-		"oft.accumulate_pairs=2", "oft.steps=4", "eval.tuples=3", "eval.pictures=2", "eval.steps=3", "eval.bootstrap=20"}
+		"oft.accumulate_pairs=2", "oft.images_per_prompt=2", "oft.steps=4", "oft.noisy_steps=3", "eval.tuples=3", "eval.pictures=2", "eval.steps=3", "eval.bootstrap=20"}
 	c, err := configs.Load(configs.Sources{Name: "world", Set: append(base, set...)})
 	if err != nil {
 		t.Fatal(err)
