@@ -261,16 +261,18 @@ func TestRunsThatCannotStart(t *testing.T) {
 	t.Logf("services ready after %.1f s", up.Ready)
 	model, empty, prompts := copied(t, "world"), t.TempDir(), filepath.Join(t.TempDir(), "prompts.json")
 	_ = os.Remove(largest(t, filepath.Join(model, "vae"), ".safetensors"))
-	if err := os.WriteFile(prompts, []byte(`[{"prompt": "an unripe apple"}]`), 0o600); err != nil {
+	if err := os.WriteFile(prompts, []byte(`[{"prompt": "an unripe`), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	drawn := filepath.Join(t.TempDir(), "drawn")
+	want(t, 0, state, "data", "world", "--train", "32", "--out", drawn)
 	for i, c := range []struct {
 		set   string
 		words []string
 	}{
 		{"model.pipeline=" + model, []string{"vae"}},
 		{"data.source=" + empty + " oft.mask.policy=none", []string{empty}},
-		{"data.prompts=" + prompts, []string{"object", prompts}},
+		{"data.source=" + drawn + " oft.mask.policy=none data.prompts=" + prompts, []string{prompts}},
 		{"reward.sciscore=" + empty, []string{empty}},
 		{"model.adapter=" + prompts, []string{prompts}},
 	} {

@@ -37,10 +37,9 @@ type rendered struct {
 
 // probe is a script that looks at the page and leaves what it found in it.
 const probe = `<script>
-addEventListener("load", async () => {
+addEventListener("load", () => {
   const all = (q, e = document) => [...e.querySelectorAll(q)];
   const images = all("img");
-  await Promise.all(images.map(i => i.decode().catch(() => {})));
   const bright = c => { const [r, g, b] = c.match(/[\d.]+/g).map(Number); return (0.2126*r + 0.7152*g + 0.0722*b) / 255; };
   const within = (r, f) => r.width > 0 && r.height > 0 && r.left >= f.left - 1 && r.right <= f.right + 1 && r.top >= f.top - 1 && r.bottom <= f.bottom + 1;
   const style = getComputedStyle(document.body), boxes = all(".box");
