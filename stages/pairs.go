@@ -42,11 +42,22 @@ type scored struct {
 	Summary  run.PairSummary    `json:"summary"`
 }
 
-// epochPrompts are the prompts of one shard of an epoch: the prompts take turns in permutations keyed by the round.
+// together is how many prompts are drawn in one call. Groups are the same for every number of shards, because the last
+// bits of a picture depend on the size of its batch.
+func (d *desk) together() int {
+	o := d.cfg.OFT
+	return max(1, min(maxBatch/2/o.ImagesPerPrompt, (o.PromptsPerEpoch+1)/2))
+}
+
+// epochPrompts are the prompts of one shard of an epoch, whose groups take turns: the prompts take turns in permutations
+// keyed by the round.
 func (d *desk) epochPrompts(epoch, shard, shards int) []prompt {
 	var out []prompt
 	o, n := d.cfg.OFT, len(d.prompts)
-	for i := shard; i < o.PromptsPerEpoch; i += shards {
+	for i := range o.PromptsPerEpoch {
+		if i/d.together()%shards != shard {
+			continue
+		}
 		number := epoch*o.PromptsPerEpoch + i
 		key := random.New(d.job.Seed).Purpose("oft prompts")
 		p := d.prompts[key.Index(uint64(number / n)).Permutation(n)[number%n]]
@@ -76,7 +87,7 @@ func (s *Studio) GeneratePairs(ctx context.Context, c activities.PairShard, m ac
 	}
 	r := rollouts{Prompts: d.epochPrompts(c.Epoch, c.Shard, c.Shards)}
 	samples := d.cfg.OFT.ImagesPerPrompt
-	perCall := max(1, maxBatch/samples)
+	perCall := d.together()
 	for from := 0; from < len(r.Prompts); from += perCall {
 		if stopping(m) {
 			return run.ObjectRef{}, run.ErrPreempted

@@ -14,6 +14,15 @@ PARTS = {
     "tokenizer_2": ["transformers", "T5TokenizerFast"], "transformer": ["diffusers", "FluxTransformer2DModel"], "vae": ["diffusers", "AutoencoderKL"]}
 
 
+def without_path(config):
+    """Drops where a part was loaded from."""
+    if os.path.exists(config):
+        with open(config) as f:
+            kept = {k: v for k, v in json.load(f).items() if k != "_name_or_path"}
+        with open(config, "w") as f:
+            json.dump(kept, f, indent=2)
+
+
 def pipeline(pipe, tokenizers, folder):
     """pipe: nets.Pipeline; tokenizers: the folder with tokenizer and tokenizer_2."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -23,6 +32,7 @@ def pipeline(pipe, tokenizers, folder):
     parts = {"scheduler": nets.scheduler(), "text_encoder": pipe.clip, "text_encoder_2": pipe.t5, "transformer": pipe.transformer, "vae": pipe.vae}
     for name, part in parts.items():
         part.save_pretrained(os.path.join(folder, name))
+        without_path(os.path.join(folder, name, "config.json"))
     with open(os.path.join(folder, "model_index.json"), "w") as f:
         json.dump({"_class_name": "FluxPipeline", "_diffusers_version": "0.31.0", **PARTS}, f, indent=2)
 
