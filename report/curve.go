@@ -21,12 +21,16 @@ func svg(c Curve) template.HTML {
 	x, y := rangeOf(c, func(s Series) []float64 { return s.X }), rangeOf(c, func(s Series) []float64 { return s.Y })
 	px := func(v float64) float64 { return left + (v-x.low)/(x.high-x.low)*(width-left-right) }
 	py := func(v float64) float64 { return height - bottom - (v-y.low)/(y.high-y.low)*(height-top-bottom) }
-	for _, t := range y.ticks() {
+	ticks := y.ticks()
+	names := labels(ticks)
+	for i, t := range ticks {
 		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/><text class="tick" x="%d" y="%.1f" text-anchor="end">%s</text>`,
-			left, width-right, py(t), py(t), left-6, py(t)+4, number(t))
+			left, width-right, py(t), py(t), left-6, py(t)+4, names[i])
 	}
-	for _, t := range x.ticks() {
-		fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%d" text-anchor="middle">%s</text>`, px(t), height-bottom+16, number(t))
+	ticks = x.ticks()
+	names = labels(ticks)
+	for i, t := range ticks {
+		fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%d" text-anchor="middle">%s</text>`, px(t), height-bottom+16, names[i])
 	}
 	fmt.Fprintf(&b, `<text class="axis" x="%d" y="%d" text-anchor="middle">%s</text>`, (left+width-right)/2, height-6, html.EscapeString(c.X))
 	fmt.Fprintf(&b, `<text class="axis" transform="translate(14 %d) rotate(-90)" text-anchor="middle">%s</text>`, (top+height-bottom)/2, html.EscapeString(c.Y))
@@ -89,14 +93,30 @@ func (r span) ticks() []float64 {
 	return t
 }
 
-func number(v float64) string {
+// labels are the ticks as text, with as few digits as tell them apart, at least four.
+func labels(ticks []float64) []string {
+	out := make([]string, len(ticks))
+	for digits := 4; digits <= 12; digits++ {
+		seen := map[string]bool{}
+		for i, v := range ticks {
+			out[i] = number(v, digits)
+			seen[out[i]] = true
+		}
+		if len(seen) == len(ticks) {
+			break
+		}
+	}
+	return out
+}
+
+func number(v float64, digits int) string {
 	if v == 0 {
 		return "0"
 	}
 	if a := math.Abs(v); a >= 1e5 || a < 1e-3 {
-		return fmt.Sprintf("%.1e", v)
+		return fmt.Sprintf("%.*e", digits-3, v)
 	}
-	return fmt.Sprintf("%.4g", v)
+	return fmt.Sprintf("%.*g", digits, v)
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

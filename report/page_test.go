@@ -84,6 +84,15 @@ func TestTicksAreRoundAndInside(t *testing.T) {
 	})
 }
 
+func TestTicksCanBeToldApart(t *testing.T) {
+	if got := labels([]float64{0.69310, 0.69315, 0.69320}); got[0] == got[1] || got[1] == got[2] {
+		t.Errorf("%q", got)
+	}
+	if got := labels([]float64{0, 5e-6, 1e-5, 200}); strings.Join(got, " ") != "0 5.0e-06 1.0e-05 200" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestUnits(t *testing.T) {
 	for s, want := range map[float64]string{0.25: "0.2 s", 59: "59.0 s", 60: "1 min 00 s", 3723: "1 h 02 min"} {
 		if got := Seconds(s); got != want {
