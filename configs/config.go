@@ -368,4 +368,8 @@ type Worker struct {
 	HangAfter time.Duration `yaml:"hang_after" default:"10m" valid:">=1s"`
 	// Time a leaving worker has to finish its step and commit a checkpoint.
 	StopGrace time.Duration `yaml:"stop_grace" default:"2m" valid:">=1s"`
+	// What the workers together cost an hour; the report then says what each stage cost. 0: not shown.
+	PricePerHour float64 `yaml:"price_per_hour" default:"0" valid:">=0"`
+	// Currency of the price.
+	Currency string `yaml:"currency" default:"USD"`
 }

@@ -90,6 +90,7 @@ func (d *desk) page(ctx context.Context, c activities.ReportJob) (report.Page, e
 		Run: c.Job.Run, Status: run.StatusCompleted, Reason: c.State.Reason, Finished: time.Now().UTC(), CodeVersion: d.studio.options.CodeVersion,
 		Machine: d.be.Name(), Seed: c.Job.Seed, ConfigHash: c.Job.ConfigHash, Config: d.cfg.Resolved(),
 		Results: c.State.Results, Checkpoints: c.State.Checkpoints, Adapter: c.State.Adapter, Times: c.State.StageTimes,
+		CostPerHour: d.cfg.Worker.PricePerHour, Currency: d.cfg.Worker.Currency,
 	}
 	p.Findings = findings(c.State.Results)
 	events, err := d.events(ctx)

@@ -53,6 +53,10 @@ func TestRunEndsWithTableAndReport(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
+	page, err := os.ReadFile(filepath.Join(state, "runs", "small", "report", "index.html"))
+	if err != nil || !bytes.Contains(page, []byte("Time and cost")) || !bytes.Contains(page, []byte("EUR")) {
+		t.Errorf("the report does not say what stages cost: %v", err)
+	}
 }
 
 func TestShowHasWhatItPromises(t *testing.T) {

@@ -21,7 +21,7 @@ func small(set ...string) []string {
 	for _, s := range append([]string{
 		"data.train_tuples=24", "sft.steps=30", "sft.chunk_steps=5", "sft.batch=4", "sft.ema=0.9",
 		"oft.epochs=12", "oft.chunk_epochs=3", "oft.steps=5", "oft.noisy_steps=3", "oft.images_per_prompt=3", "oft.accumulate_pairs=2",
-		"eval.tuples=4", "eval.steps=3", "eval.bootstrap=20", "eval.during.tuples=2",
+		"eval.tuples=4", "eval.steps=3", "eval.bootstrap=20", "eval.during.tuples=2", "worker.price_per_hour=3600", "worker.currency=EUR",
 	}, set...) {
 		args = append(args, "--set", s)
 	}
