@@ -19,8 +19,8 @@ import (
 func small(set ...string) []string {
 	args := []string{"run", "world-smoke", "--name", "small"}
 	for _, s := range append([]string{
-		"data.train_tuples=24", "sft.steps=30", "sft.chunk_steps=5", "sft.batch=4", "sft.ema=0.9",
-		"oft.epochs=12", "oft.chunk_epochs=3", "oft.steps=5", "oft.noisy_steps=3", "oft.images_per_prompt=3", "oft.accumulate_pairs=2",
+		"data.train_tuples=24", "sft.steps=40", "sft.chunk_steps=5", "sft.batch=4", "sft.ema=0.9",
+		"oft.epochs=6", "oft.chunk_epochs=2", "oft.steps=5", "oft.noisy_steps=3", "oft.images_per_prompt=3", "oft.accumulate_pairs=2",
 		"eval.tuples=4", "eval.steps=3", "eval.bootstrap=20", "eval.during.tuples=2", "worker.price_per_hour=3600", "worker.currency=EUR",
 	}, set...) {
 		args = append(args, "--set", s)
@@ -57,21 +57,15 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// moment is when to kill: some time after a line of progress that holds all words and, as the last one, a step count.
+// moment is when to kill: some time after the first line of progress of a stage.
 type moment struct {
-	stage, note string
-	step        int // at least
-	delay       time.Duration
+	stage string
+	delay time.Duration
 }
 
 func (m moment) reached(line string) bool {
 	f := strings.Fields(line)
-	if len(f) < 2 || f[0] != m.stage || !strings.Contains(line, m.note) {
-		return false
-	}
-	count, _, _ := strings.Cut(f[1], "/")
-	step, err := strconv.Atoi(count)
-	return err == nil && step >= m.step || m.step == 0
+	return len(f) > 1 && f[0] == m.stage && (strings.Contains(line, "training") || strings.Contains(line, "generating") || strings.Contains(line, "scoring"))
 }
 
 // killAt runs a command until the moment, then kills its process group and the services, as a power cut would. It
@@ -125,24 +119,22 @@ func killServices(t *testing.T, state string) {
 	}
 }
 
-// moments are kills in both stages, in the order in which a run meets them: in the middle of supervised training, while
-// pictures are made or scored, and in the middle of an epoch's training.
+// moments are kills in both stages, at random times: one of three in supervised training, the others while pictures are
+// made, scored or trained on. The more there are, the sooner each comes, so that none comes after the stage's end.
 func moments() []moment {
 	kills := 3
 	if n, err := strconv.Atoi(os.Getenv("SCIFLUX_SOAK")); err == nil && n > kills {
 		kills = n
 	}
 	random := rand.New(rand.NewPCG(uint64(kills), 5))
-	delay := func() time.Duration { return time.Duration(random.IntN(400)) * time.Millisecond }
 	var out []moment
-	sft := max(1, kills/3)
-	for i := range sft {
-		out = append(out, moment{stage: "sft", note: "training", step: 3 + 22*i/sft, delay: delay()})
+	add := func(stage string, n int) {
+		for range n {
+			out = append(out, moment{stage, time.Duration(random.IntN(3000/n)) * time.Millisecond})
+		}
 	}
-	for i := range kills - sft {
-		note := []string{"generating", "training"}[i%2]
-		out = append(out, moment{stage: "oft", note: note, step: map[string]int{"training": 1 + 12*i/(kills-sft)}[note], delay: delay()})
-	}
+	add("sft", kills/3)
+	add("oft", kills-kills/3)
 	return out
 }
 
@@ -151,15 +143,16 @@ func TestKillAndResume(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs whole pipelines")
 	}
+	long := small("sft.steps=400", "sft.chunk_steps=20", "oft.epochs=24", "oft.chunk_epochs=3")
 	whole := stateDir(t)
-	want(t, 0, whole, small()...)
+	want(t, 0, whole, long...)
 	reference := show(t, whole, "small")
 	if reference.Status != "completed" || len(reference.Adapter.SHA256) != 64 {
 		t.Fatalf("%+v", reference)
 	}
 
 	broken := stateDir(t)
-	args := small()
+	args := long
 	for i, m := range moments() {
 		if !killAt(t, broken, m, args...) {
 			t.Fatalf("kill %d at %+v came after the end", i, m)
@@ -190,7 +183,7 @@ func TestInterruptIsResumable(t *testing.T) {
 		training := make(chan struct{})
 		var once sync.Once
 		out := &output{line: func(line string) {
-			if (moment{stage: "sft", note: "training", step: 2}).reached(line) {
+			if (moment{stage: "sft"}).reached(line) {
 				once.Do(func() { close(training) })
 			}
 		}}
