@@ -21,7 +21,7 @@ def run(command):
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{command}: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return json.loads(done.stdout[done.stdout.index("{"):])
 
 
 def peer(what, **options):
