@@ -146,7 +146,8 @@ type ChunkResult struct {
 	SaveSeconds float64 `json:",omitempty"`
 }
 
-// PairShard asks for one shard of an epoch's rollouts: prompts i of the epoch with i mod Shards = Shard.
+// PairShard asks for one shard of an epoch's rollouts: the epoch's prompts stand in groups that do not depend on
+// Shards, and the groups take turns among the shards.
 type PairShard struct {
 	Job    run.Job
 	Epoch  int

@@ -5,9 +5,7 @@ import (
 	"testing"
 
 	"github.com/sciflux/sciflux/dataset/world"
-	"github.com/sciflux/sciflux/engine/cpu"
 	"github.com/sciflux/sciflux/eval"
-	"github.com/sciflux/sciflux/models"
 	"github.com/sciflux/sciflux/reward"
 	"github.com/sciflux/sciflux/run"
 	"github.com/sciflux/sciflux/store"
@@ -15,13 +13,7 @@ import (
 
 // BenchmarkEvaluate says what the parts of evaluating eight tuples of the world cost: 32 pictures of implicit prompts.
 func BenchmarkEvaluate(b *testing.B) {
-	be, err := cpu.New(cpu.Options{Threads: 2})
-	if err != nil {
-		b.Fatal(err)
-	}
-	s := New(Options{Objects: &store.Mem{}, Backend: be, Dir: cache, Models: models.Files, CodeVersion: "bench"})
-	defer s.Close()
-	ctx := context.Background()
+	s, ctx := newStudio(b, &store.Mem{}), context.Background()
 	spec := testSpec(b, "eval.pictures=4", "eval.steps=10")
 	if _, err := s.Prepare(ctx, spec, newWatcher(0)); err != nil {
 		b.Fatal(err)

@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func newStudio(t *testing.T, objects store.Objects) *Studio {
+func newStudio(t testing.TB, objects store.Objects) *Studio {
 	t.Helper()
 	be, err := cpu.New(cpu.Options{Threads: 2})
 	if err != nil {

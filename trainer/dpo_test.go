@@ -109,23 +109,8 @@ func TestDPOGradientByDifferences(t *testing.T) {
 	}
 	l := learner(t, be, m, policy, OptimizerConfig{Beta2: 0.5, Eps: 1})
 	dpo(t, l, other, wide, pairs...)
-	grad, w := slices.Clone(l.grads.Sum.Floats()), policy.Weights.Floats()
-	top := 0.0
-	for _, g := range grad {
-		top = math.Max(top, math.Abs(float64(g)))
-	}
-	for k := 5; k < len(w); k += 41 {
-		const h = 5e-3
-		old := w[k]
-		w[k] = old + h
-		up := dpo(t, l, other, wide, pairs...).Loss
-		w[k] = old - h
-		down := dpo(t, l, other, wide, pairs...).Loss
-		w[k] = old
-		if slope := (up - down) / (2 * h); math.Abs(slope-float64(grad[k])) > 1e-2*top {
-			t.Errorf("number %d: gradient %v, differences %v", k, grad[k], slope)
-		}
-	}
+	grad := slices.Clone(l.grads.Sum.Floats())
+	byDifferences(t, policy.Weights.Floats(), grad, 5, 41, 5e-3, 1e-2, func() float64 { return dpo(t, l, other, wide, pairs...).Loss })
 }
 
 // TestMicroSamplesSplitTheSameGradient: how many samples a network call takes changes rounding and nothing else.

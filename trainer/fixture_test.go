@@ -47,11 +47,7 @@ func tiny(t testing.TB) *flux.Model {
 	}
 	var list []safetensors.Tensor
 	for _, w := range c.Tensors() {
-		n := 1
-		for _, d := range w.Shape {
-			n *= d
-		}
-		values := normal(random.New(1).Purpose(w.Name), n)
+		values := normal(random.New(1).Purpose(w.Name), w.Len())
 		for i := range values {
 			switch {
 			case strings.Contains(w.Name, "attn.norm_"):
@@ -214,6 +210,27 @@ func dpo(t testing.TB, l *Learner, reference *lora.Adapter, loss flow.DPO, pairs
 		t.Fatal(err)
 	}
 	return r
+}
+
+// byDifferences compares a gradient with central differences of the loss over steps of 2h, for one of every stride of the
+// weights. The limit is a share of the gradient's largest number.
+func byDifferences(t *testing.T, w, grad []float32, first, stride int, h float32, limit float64, loss func() float64) {
+	t.Helper()
+	top := 0.0
+	for _, g := range grad {
+		top = math.Max(top, math.Abs(float64(g)))
+	}
+	for k := first; k < len(w); k += stride {
+		old := w[k]
+		w[k] = old + h
+		up := loss()
+		w[k] = old - h
+		down := loss()
+		w[k] = old
+		if slope := (up - down) / (2 * float64(h)); math.Abs(slope-float64(grad[k])) > limit*top {
+			t.Errorf("number %d: gradient %v, differences %v", k, grad[k], slope)
+		}
+	}
 }
 
 // near reports the first element that differs by more than limit of the largest.

@@ -67,23 +67,7 @@ func TestSFTGradientByDifferences(t *testing.T) {
 	micro := []Example{example(4, 2), example(5, 2)}
 	sft(t, l, micro...)
 	grad := slices.Clone(l.grads.Sum.Floats())
-	w := a.Weights.Floats()
-	top := 0.0
-	for _, g := range grad {
-		top = math.Max(top, math.Abs(float64(g)))
-	}
-	for k := 0; k < len(w); k += 23 {
-		const h = 2e-2
-		old := w[k]
-		w[k] = old + h
-		up := sft(t, l, micro...).Loss
-		w[k] = old - h
-		down := sft(t, l, micro...).Loss
-		w[k] = old
-		if slope := (up - down) / (2 * h); math.Abs(slope-float64(grad[k])) > 2e-3*top {
-			t.Errorf("number %d: gradient %v, differences %v", k, grad[k], slope)
-		}
-	}
+	byDifferences(t, a.Weights.Floats(), grad, 0, 23, 2e-2, 2e-3, func() float64 { return sft(t, l, micro...).Loss })
 }
 
 // TestAccumulationEqualsOneBatch: four samples in one batch, two by two and one by one give the same gradient.

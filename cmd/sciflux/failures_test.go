@@ -278,7 +278,7 @@ func TestRunsThatCannotStart(t *testing.T) {
 	} {
 		name := "r" + strconv.Itoa(i)
 		start := time.Now()
-		r := fails(t, 3, state, c.words, append([]string{"run", "world-smoke", "--name", name}, sets(c.set)...)...)
+		r := fails(t, 3, state, c.words, append([]string{"run", "world-smoke", "--name", name}, sets(strings.Fields(c.set)...)...)...)
 		if strings.Contains(r.out, "loss") {
 			t.Errorf("%s: it trained first: %s", c.set, r.out)
 		}
@@ -289,9 +289,9 @@ func TestRunsThatCannotStart(t *testing.T) {
 	}
 }
 
-// sets are the flags of keys with values, between spaces.
-func sets(keys string) (flags []string) {
-	for _, key := range strings.Fields(keys) {
+// sets are the flags of keys with values.
+func sets(keys ...string) (flags []string) {
+	for _, key := range keys {
 		flags = append(flags, "--set", key)
 	}
 	return flags

@@ -3,9 +3,9 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,15 +17,11 @@ import (
 
 // small is a run of both stages with many checkpoints: about twenty seconds.
 func small(set ...string) []string {
-	args := []string{"run", "world-smoke", "--name", "small"}
-	for _, s := range append([]string{
+	return append([]string{"run", "world-smoke", "--name", "small"}, sets(append([]string{
 		"data.train_tuples=24", "sft.steps=40", "sft.chunk_steps=5", "sft.batch=4", "sft.ema=0.9",
 		"oft.epochs=6", "oft.chunk_epochs=2", "oft.steps=5", "oft.noisy_steps=3", "oft.images_per_prompt=3", "oft.accumulate_pairs=2",
 		"eval.tuples=4", "eval.steps=3", "eval.bootstrap=20", "eval.during.tuples=2", "worker.price_per_hour=3600", "worker.currency=EUR",
-	}, set...) {
-		args = append(args, "--set", s)
-	}
-	return args
+	}, set...)...)...)
 }
 
 // output collects what a process prints and calls back on every line.
@@ -68,38 +64,54 @@ func (m moment) reached(line string) bool {
 	return len(f) > 1 && f[0] == m.stage && (strings.Contains(line, "training") || strings.Contains(line, "generating") || strings.Contains(line, "scoring"))
 }
 
+// process is a command that is under way and has reached a moment.
+type process struct {
+	*exec.Cmd
+	out   *output
+	ended chan struct{}
+}
+
+// startUntil starts a command and waits for the first line of the moment's stage.
+func startUntil(t *testing.T, state string, m moment, args ...string) process {
+	t.Helper()
+	now := make(chan struct{})
+	var once sync.Once
+	p := process{command(t.Context(), state, args...), &output{}, make(chan struct{})}
+	p.out.line = func(line string) {
+		if m.reached(line) {
+			once.Do(func() { close(now) })
+		}
+	}
+	p.Stdout, p.Stderr = p.out, p.out
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = p.Wait() // its exit code is looked at
+		close(p.ended)
+	}()
+	select {
+	case <-now:
+	case <-p.ended:
+		t.Fatalf("the run ended before %+v: %v\n%s", m, p.ProcessState, p.out)
+	case <-time.After(5 * time.Minute):
+		t.Fatalf("%+v never came:\n%s", m, p.out)
+	}
+	return p
+}
+
 // killAt runs a command until the moment, then kills its process group and the services, as a power cut would. It
 // reports whether the command was killed before its end.
 func killAt(t *testing.T, state string, m moment, args ...string) bool {
 	t.Helper()
-	c := command(t.Context(), state, args...)
-	now := make(chan struct{})
-	var once sync.Once
-	out := &output{line: func(line string) {
-		if m.reached(line) {
-			once.Do(func() { close(now) })
-		}
-	}}
-	c.Stdout, c.Stderr = out, out
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- c.Wait() }()
-	select {
-	case <-now:
-	case err := <-ended:
-		t.Fatalf("the run ended before %+v: %v\n%s", m, err, out)
-	case <-time.After(5 * time.Minute):
-		t.Fatalf("%+v never came:\n%s", m, out)
-	}
+	p := startUntil(t, state, m, args...)
 	time.Sleep(m.delay)
 	killServices(t, state)
-	if err := syscall.Kill(-c.Process.Pid, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(-p.Process.Pid, syscall.SIGKILL); err != nil {
 		t.Log(err) // it may have ended by itself
 	}
-	<-ended
-	return c.ProcessState.ExitCode() < 0
+	<-p.ended
+	return p.ProcessState.ExitCode() < 0
 }
 
 func killServices(t *testing.T, state string) {
@@ -179,31 +191,13 @@ func TestInterruptIsResumable(t *testing.T) {
 	}
 	state := stateDir(t)
 	interrupt := func(times int, args ...string) (int, string) {
-		c := command(t.Context(), state, args...)
-		training := make(chan struct{})
-		var once sync.Once
-		out := &output{line: func(line string) {
-			if (moment{stage: "sft"}).reached(line) {
-				once.Do(func() { close(training) })
-			}
-		}}
-		c.Stdout, c.Stderr = io.Writer(out), out
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- c.Wait() }()
-		select {
-		case <-training:
-		case <-ended:
-			t.Fatalf("ended too early:\n%s", out)
-		}
+		p := startUntil(t, state, moment{stage: "sft"}, args...)
 		for i := range times {
 			time.Sleep(time.Duration(i) * 20 * time.Millisecond)
-			_ = c.Process.Signal(os.Interrupt)
+			_ = p.Process.Signal(os.Interrupt)
 		}
-		<-ended
-		return c.ProcessState.ExitCode(), out.String()
+		<-p.ended
+		return p.ProcessState.ExitCode(), p.out.String()
 	}
 	long := small("sft.steps=4000", "sft.chunk_steps=2000")
 	if code, text := interrupt(2, long...); code != 4 {

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	}
 	os.Setenv(asCommand, "1") // the services' process is started by tests too
 	code := m.Run()
-	if smoke.dir != "" { // of the run that tests share
+	if smoke.dir != "" { // the run that tests share
 		command(context.Background(), smoke.dir, "down").Run()
 		os.RemoveAll(smoke.dir)
 	}

@@ -11,12 +11,8 @@ import (
 func numbers(l *weights.Loader, prefix string) int {
 	sum := 0
 	for _, w := range l.Wants() {
-		n := 1
-		for _, d := range w.Shape {
-			n *= d
-		}
 		if strings.HasPrefix(w.Name, prefix) {
-			sum += n
+			sum += w.Len()
 		}
 	}
 	return sum

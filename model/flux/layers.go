@@ -121,11 +121,7 @@ func (c Config) Tensors() []safetensors.Want {
 func (c Config) Parameters() (tensors, numbers int) {
 	list := c.Tensors()
 	for _, t := range list {
-		n := 1
-		for _, d := range t.Shape {
-			n *= d
-		}
-		numbers += n
+		numbers += t.Len()
 	}
 	return len(list), numbers
 }

@@ -12,6 +12,15 @@ type Want struct {
 	Shape []int
 }
 
+// Len is the number of elements.
+func (w Want) Len() int {
+	n := 1
+	for _, d := range w.Shape {
+		n *= d
+	}
+	return n
+}
+
 // quantiserSuffixes are the names that 4- and 8-bit quantisers put beside a weight.
 var quantiserSuffixes = []string{".absmax", ".quant_map", ".quant_state"}
 
