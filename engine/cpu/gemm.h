@@ -60,21 +60,21 @@ INLINE void micro(const int mr, long k, const float *a, long rows, long cols, co
 // strip runs the micro kernel of the right height over rows read in place, strip_packed over interleaved ones.
 #define CASE(h) \
   case h: micro(h, k, a, rows, cols, b, c, ldc, n, alpha, bias, add); break;
-#define HEIGHTS_6 CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
-#define HEIGHTS_14 HEIGHTS_6 CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13) CASE(14)
-#define HEIGHTS_(n) HEIGHTS_##n
-#define HEIGHTS(n) HEIGHTS_(n)
+#define HEIGHTS_6(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6)
+#define HEIGHTS_14(DO) HEIGHTS_6(DO) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14)
+#define HEIGHTS_(DO, n) HEIGHTS_##n(DO)
+#define HEIGHTS(DO, n) HEIGHTS_(DO, n)
 
 NOINLINE void strip(int mr, long k, const float *a, long rows, const float *b, float *c, long ldc, long n, float alpha,
                   const float *bias, int add) {
   const long cols = 1;
-  switch (mr) { HEIGHTS(MR) }
+  switch (mr) { HEIGHTS(CASE, MR) }
 }
 
 NOINLINE void strip_packed(int mr, long k, const float *a, long cols, const float *b, float *c, long ldc, long n,
                          float alpha, const float *bias, int add) {
   const long rows = 1;
-  switch (mr) { HEIGHTS(MR) }
+  switch (mr) { HEIGHTS(CASE, MR) }
 }
 
 // product: C = alpha·A·B + bias (+ C when add) over panels of B `panel` floats apart. A's element (i, p) is at

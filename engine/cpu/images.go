@@ -12,8 +12,8 @@ import (
 	"github.com/sciflux/sciflux/engine"
 )
 
-// convPixels is the number of output pixels of one task of a convolution.
-const convPixels = 192
+// convPixels is about the number of output pixels of one task of a convolution.
+const convPixels = 512
 
 func images(op string, t *engine.Tensor) (b, c, h, w int, at C.addr) {
 	if len(t.Shape) != 4 {
@@ -26,7 +26,7 @@ func images(op string, t *engine.Tensor) (b, c, h, w int, at C.addr) {
 func (e *Backend) Convolve(y, x *engine.Tensor, w *engine.Weight, bias []float32, c engine.Conv) {
 	b, in, h, width, from := images("convolve", x)
 	yb, out, outH, outW, to := images("convolve output", y)
-	if yb != b || out != w.Out || w.In != in*c.Kernel*c.Kernel || c.Stride < 1 || outH != outputSize(h, c.Top+c.Bottom, c) ||
+	if yb != b || out != w.Out || w.In != in*c.Kernel*c.Kernel || c.Stride < 1 || c.Kernel > C.CONV_SIDE || outH != outputSize(h, c.Top+c.Bottom, c) ||
 		outW != outputSize(width, c.Left+c.Right, c) {
 		panic(fmt.Sprintf("cpu: convolve %v by %d×%d (%+v) into %v", x.Shape, w.Out, w.In, c, y.Shape))
 	}
@@ -47,12 +47,13 @@ func (e *Backend) Convolve(y, x *engine.Tensor, w *engine.Weight, bias []float32
 		e.widenC(g.w, r.at, w.Stride, w.Out, w.In)
 	}
 	pixels := outH * outW
-	tiles := ceil(pixels, convPixels)
+	rows := max(1, convPixels/outW)
+	tiles := ceil(outH, rows)
 	e.team.do(b*tiles, func(task int) {
 		part := g
-		i, t := task/tiles, task%tiles*convPixels
+		i, t := task/tiles, task%tiles*rows
 		part.x, part.y = from+C.addr(4*i*in*h*width), to+C.addr(4*i*out*pixels)
-		part.from, part.to = C.long(t), C.long(min(pixels, t+convPixels))
+		part.from, part.to = C.long(t), C.long(min(outH, t+rows))
 		s := e.take(e.convolveScratch(&part))
 		e.convolveC(&part, s)
 		e.give(s)

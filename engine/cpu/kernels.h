@@ -69,8 +69,10 @@ typedef struct {
   addr y, x, w, bias;
   long in, h, width, out, out_h, out_w, stride_w;
   long kernel, stride, top, left;
-  long from, to; // output pixels of this tile
+  long from, to; // output rows of this tile
 } conv_args;
+
+#define CONV_SIDE 16 // the widest kernel
 
 typedef struct {
   addr y, x, weight, bias;

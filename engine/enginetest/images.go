@@ -11,12 +11,14 @@ func images(b *bench) {
 	down := engine.Conv{Kernel: 3, Stride: 2, Bottom: 1, Right: 1}
 	point := engine.Conv{Kernel: 1, Stride: 1}
 	patch := engine.Conv{Kernel: 7, Stride: 7}
+	sparse := engine.Conv{Kernel: 2, Stride: 3, Top: 1, Bottom: 2, Left: 2, Right: 1}
 	for _, c := range []struct {
 		batch, in, h, w, out int
 		conv                 engine.Conv
 	}{
 		{1, 3, 9, 11, 5, same}, {2, 16, 8, 8, 32, same}, {1, 40, 5, 3, 7, same}, {2, 4, 32, 32, 3, same}, {1, 8, 1, 1, 4, same},
-		{1, 8, 10, 14, 6, down}, {2, 5, 7, 9, 4, down}, {1, 9, 6, 6, 20, point}, {1, 3, 21, 28, 10, patch}, {0, 3, 4, 4, 2, same},
+		{1, 8, 10, 14, 6, down}, {2, 5, 7, 9, 4, down}, {1, 9, 6, 6, 20, point}, {1, 3, 21, 28, 10, patch},
+		{2, 3, 11, 19, 15, sparse}, {1, 33, 2, 1, 6, down}, {0, 3, 4, 4, 2, same},
 	} {
 		for _, d := range []engine.DType{engine.Float32, engine.BFloat16} {
 			w := b.weight(c.out, c.in*c.conv.Kernel*c.conv.Kernel, d)
