@@ -311,25 +311,3 @@ func TestSchemaIsStrictAndSaysWhatTheLoaderChecks(t *testing.T) {
 		t.Errorf("lora.targets: %v", n)
 	}
 }
-
-func TestNearest(t *testing.T) {
-	for _, tc := range []struct{ word, want string }{
-		{"sft.stesp", "sft.steps"}, {"oft.mask.policies", "oft.mask.policy"}, {"eval.picturs", "eval.pictures"},
-		{"steps", "sft.steps"}, {"optim.lr", "oft.lr"}, {"sft.gradient_accumulation_steps", "sft.accumulate"}, {"temporal.adress", "temporal.address"},
-	} {
-		if got := nearestKey(tc.word, allKeys()); got != tc.want {
-			t.Errorf("%s: %s, want %s", tc.word, got, tc.want)
-		}
-	}
-}
-
-func TestDistance(t *testing.T) {
-	for _, tc := range []struct {
-		a, b string
-		want int
-	}{{"", "abc", 3}, {"abc", "abc", 0}, {"abc", "acb", 1}, {"abc", "axc", 1}, {"kitten", "sitting", 3}} {
-		if got := distance(tc.a, tc.b); got != tc.want || distance(tc.b, tc.a) != tc.want {
-			t.Errorf("distance(%q, %q) = %d, want %d both ways", tc.a, tc.b, got, tc.want)
-		}
-	}
-}

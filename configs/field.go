@@ -27,6 +27,7 @@ type Field struct {
 // section is an inner node of the config.
 type section struct {
 	path, owner string
+	secret      bool // it names where a secret is
 }
 
 var (
@@ -71,6 +72,16 @@ func isSection(path string) bool {
 	return false
 }
 
+// isSecret reports whether a path is a section that names where a secret is.
+func isSecret(path string) bool {
+	for _, s := range sections() {
+		if s.path == path {
+			return s.secret
+		}
+	}
+	return false
+}
+
 // walk collects fields and sections of struct type t, found at path with the given index. outer holds the defaults that
 // enclosing sections override, by full path.
 func walk(t reflect.Type, path string, index []int, outer map[string]string) {
@@ -82,7 +93,7 @@ func walk(t reflect.Type, path string, index []int, outer map[string]string) {
 		owner := t.Name() + "." + sf.Name
 		if sf.Type.Kind() == reflect.Struct {
 			if !sf.Anonymous {
-				sectionList = append(sectionList, section{full, owner})
+				sectionList = append(sectionList, section{full, owner, sf.Type == reflect.TypeFor[Secret]()})
 			}
 			walk(sf.Type, full, at, overrides(full, sf.Tag.Get("default"), outer))
 			continue

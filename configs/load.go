@@ -157,6 +157,10 @@ func (l *loader) mapping(file, path string, n *yaml.Node, out map[string]any) {
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
 		return // a section without keys
 	}
+	if n.Kind != yaml.MappingNode && isSecret(path) {
+		l.problems.add(path, at(file, n), secretCure, "expected a section; secrets are never written in a config")
+		return
+	}
 	if n.Kind != yaml.MappingNode {
 		l.problems.add(path, at(file, n), "write its keys below it, indented", "expected a section, got %s", describe(n))
 		return
@@ -192,12 +196,14 @@ func (l *loader) mapping(file, path string, n *yaml.Node, out map[string]any) {
 
 func at(file string, n *yaml.Node) string { return fmt.Sprintf("%s:%d", file, n.Line) }
 
+// secretCure is said without the text that was given: it may be the secret.
+const secretCure = "name the variable in env or the file in file, as in store.secret_key.env"
+
 // unknown reports a key that does not exist, with the nearest one that does.
 func (l *loader) unknown(path, where string) {
 	for _, s := range []string{"secret", "password", "access_key", "session_token", "api_key"} {
 		if strings.Contains(last(path), s) {
-			l.problems.add(path, where, "name the variable in env or the file in file, as in store.secret_key.env",
-				"unknown key; secrets are never written in a config")
+			l.problems.add(path, where, secretCure, "unknown key; secrets are never written in a config")
 			return
 		}
 	}
@@ -219,11 +225,11 @@ func allKeys() []string {
 // environ applies the SCIFLUX_ variables. A variable whose name begins with no section is somebody else's.
 func (l *loader) environ(environ []string) {
 	byName := map[string]*Field{}
-	var names []string
+	var paths []string
 	for i := range Fields() {
-		name := envName(fieldList[i].Path)
-		byName[name] = &fieldList[i]
-		names = append(names, name)
+		f := &fieldList[i]
+		byName[envName(f.Path)] = f
+		paths = append(paths, f.Path)
 	}
 	sorted := append([]string(nil), environ...)
 	sort.Strings(sorted)
@@ -236,9 +242,9 @@ func (l *loader) environ(environ []string) {
 			l.text(f, raw, name)
 			continue
 		}
-		if envSection(name) {
-			near, _ := nearest(name, names)
-			l.problems.add("", name, "did you mean "+near+"? or unset it", "names no key")
+		if section := envSection(name); section != "" {
+			meant := section + "." + strings.ToLower(strings.TrimPrefix(name, envName(section)+"_"))
+			l.problems.add("", name, "did you mean "+envName(nearestKey(meant, paths))+"? or unset it", "names no key")
 		}
 	}
 }
@@ -247,13 +253,14 @@ func envName(path string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
 }
 
-func envSection(name string) bool {
+// envSection is the innermost section that a variable's name begins with; empty for none.
+func envSection(name string) (section string) {
 	for _, s := range sections() {
-		if strings.HasPrefix(name, envName(s.path)+"_") {
-			return true
+		if strings.HasPrefix(name, envName(s.path)+"_") && len(s.path) > len(section) {
+			section = s.path
 		}
 	}
-	return false
+	return section
 }
 
 // set applies --set path=value.

@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // Problem is one thing wrong with a config.
@@ -13,7 +14,7 @@ type Problem struct {
 	Cure  string // what to do
 }
 
-// String is one line: path, place, what is wrong, cure.
+// String is one line: path, place, what is wrong, cure. Control characters of the user's text become spaces.
 func (p Problem) String() string {
 	s := p.Path + ": " + p.Text
 	if p.Path == "" {
@@ -25,7 +26,12 @@ func (p Problem) String() string {
 	if p.Cure != "" {
 		s += "; " + p.Cure
 	}
-	return s
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // Error is everything wrong with a config at once.
@@ -57,67 +63,4 @@ func (ps problems) err() error {
 		return nil
 	}
 	return &Error{Problems: ps}
-}
-
-// nearest finds the candidate with the smallest edit distance to word; the first of equal ones. ok is false when even
-// that is too far to be a slip.
-func nearest(word string, candidates []string) (best string, ok bool) {
-	bestDistance := -1
-	for _, c := range candidates {
-		if d := distance(word, c); bestDistance < 0 || d < bestDistance {
-			best, bestDistance = c, d
-		}
-	}
-	return best, bestDistance >= 0 && bestDistance <= max(2, len(word)/3)
-}
-
-// otherNames are what keys are called in other trainers, by the last part of the path.
-var otherNames = map[string]string{
-	"learning_rate": "lr", "batch_size": "batch", "train_batch_size": "batch", "max_train_steps": "steps", "max_steps": "steps",
-	"gradient_accumulation_steps": "accumulate", "lora_alpha": "alpha", "r": "rank", "target_modules": "targets",
-	"lr_warmup_steps": "warmup_steps", "max_norm": "max_grad_norm", "num_epochs": "epochs", "ema_decay": "ema",
-	"num_inference_steps": "steps", "guidance_scale": "guidance", "model_name": "pipeline", "base_model": "pipeline",
-}
-
-// nearestKey finds the key that was probably meant: one of the same name in another section, one known by another name,
-// else the one with the fewest changed letters, where its own section counts as near.
-func nearestKey(path string, keys []string) string {
-	name, parent := last(path), strings.TrimSuffix(path, last(path))
-	if known, ok := otherNames[name]; ok {
-		name = known
-	}
-	best, bestDistance := "", 0
-	for _, k := range keys {
-		kName, kParent := last(k), strings.TrimSuffix(k, last(k))
-		d := 3*distance(name, kName) + distance(parent, kParent)
-		if best == "" || d < bestDistance {
-			best, bestDistance = k, d
-		}
-	}
-	return best
-}
-
-func last(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
-
-// distance is the number of inserted, deleted, replaced or swapped neighbouring letters between a and b.
-func distance(a, b string) int {
-	prev2, prev, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(prev[j]+1, row[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], prev2[j-2]+1)
-			}
-		}
-		prev2, prev, row = prev, row, prev2
-	}
-	return prev[len(b)]
 }

@@ -24,6 +24,34 @@ func (c Config) Hash() string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Values are all keys with the value that holds, nested by section as in a file: what Schema describes, for output as
+// JSON. Durations are text, lists are lists.
+func (c Config) Values() map[string]any {
+	all := map[string]any{}
+	v := reflect.ValueOf(c)
+	for _, f := range Fields() {
+		parts := strings.Split(f.Path, ".")
+		at := all
+		for _, name := range parts[:len(parts)-1] {
+			inner, ok := at[name].(map[string]any)
+			if !ok {
+				inner = map[string]any{}
+				at[name] = inner
+			}
+			at = inner
+		}
+		value := v.FieldByIndex(f.index).Interface()
+		switch x := value.(type) {
+		case time.Duration:
+			value = x.String()
+		case []string:
+			value = append([]string{}, x...) // never null
+		}
+		at[parts[len(parts)-1]] = value
+	}
+	return all
+}
+
 // render writes all keys but those of the sections left out.
 func (c Config) render(without []string) string {
 	var b strings.Builder

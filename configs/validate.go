@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,8 @@ func (c *Config) check() problems {
 	}
 	c.checkTraining(&ps)
 	c.checkInputs(&ps)
+	c.checkPaths(&ps)
+	c.checkSecrets(&ps)
 	c.checkEval(&ps)
 	c.checkServices(&ps)
 	return ps
@@ -170,6 +173,35 @@ func (c *Config) checkInputs(ps *problems) {
 	}
 	if c.Data.Source == "world" && c.Data.Prompts != "" {
 		ps.add("data.prompts", "", "leave it empty", "the procedural world brings its own prompts")
+	}
+}
+
+// checkPaths refuses addresses where the worker opens folders and files: nothing is fetched.
+func (c *Config) checkPaths(ps *problems) {
+	for _, p := range []struct{ key, path string }{
+		{"model.pipeline", c.Model.Pipeline}, {"model.adapter", c.Model.Adapter}, {"data.source", c.Data.Source}, {"data.prompts", c.Data.Prompts},
+		{"oft.mask.detector", c.OFT.Mask.Detector}, {"reward.sciscore", c.Reward.SciScore}, {"store.path", c.Store.Path},
+	} {
+		if strings.Contains(p.path, "://") {
+			ps.add(p.key, "", "copy it to a folder that every worker can read, and name that", "%q is an address, not a path", p.path)
+		}
+	}
+}
+
+// variableName is what the name of an environment variable looks like.
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// checkSecrets refuses what can be no variable's name, without repeating it: it may be the secret itself.
+func (c *Config) checkSecrets(ps *problems) {
+	v := reflect.ValueOf(c).Elem()
+	for i := range Fields() {
+		f := &fieldList[i]
+		if last(f.Path) != "env" || !isSecret(parentOf(f.Path)) {
+			continue
+		}
+		if name := v.FieldByIndex(f.index).String(); name != "" && !variableName.MatchString(name) {
+			ps.add(f.Path, "", "write the name of the variable that holds the secret, such as AWS_SECRET_ACCESS_KEY", "this can be no variable's name")
+		}
 	}
 }
 
