@@ -185,7 +185,7 @@ type EvalShard struct {
 	Split      string
 	Shard      int
 	Shards     int
-	Before, Of int // measurements (a candidate on a split) before this one and in all, for progress
+	Of         int // measurements (a candidate on a split) in all, for progress
 	// Quick asks for the small evaluation during training: implicit prompts only, the first eval.during.tuples tuples.
 	Quick bool
 }

@@ -72,7 +72,7 @@ func scorePairs(ctx context.Context, c *Case, s *reward.SciScore, args sciscoreA
 		}
 		text = append(text, f...)
 	}
-	scores, err := s.ScorePictures(ctx, twice, pictures)
+	scores, err := s.ScorePictures(ctx, twice, func(i int) (*picture.Picture, error) { return pictures[i], nil })
 	if err != nil {
 		return nil, err
 	}

@@ -160,9 +160,10 @@ func (s *SciScore) Score(ctx context.Context, prompts []string, images Images) (
 	return s.score(ctx, prompts, images.B, images.Picture)
 }
 
-// ScorePictures rates 8-bit picture i for prompt i.
-func (s *SciScore) ScorePictures(ctx context.Context, prompts []string, pictures []*picture.Picture) ([]float64, error) {
-	return s.score(ctx, prompts, len(pictures), func(i int) (*picture.Picture, error) { return pictures[i], nil })
+// ScorePictures rates 8-bit picture at(i) for prompt i. at is called from several goroutines, so reading files in it costs
+// little.
+func (s *SciScore) ScorePictures(ctx context.Context, prompts []string, at func(i int) (*picture.Picture, error)) ([]float64, error) {
+	return s.score(ctx, prompts, len(prompts), at)
 }
 
 func (s *SciScore) score(ctx context.Context, prompts []string, n int, at func(i int) (*picture.Picture, error)) ([]float64, error) {

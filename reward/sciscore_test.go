@@ -95,7 +95,7 @@ func TestSavedPicturesScoreTheSame(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := s.ScorePictures(ctx, prompts, saved)
+	got, err := s.ScorePictures(ctx, prompts, func(i int) (*picture.Picture, error) { return saved[i], nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ type Progress struct {
 	Stage       Stage     `json:"stage"`
 	Step        int       `json:"step"`
 	StepsTotal  int       `json:"steps_total"`
+	Part        string    `json:"part,omitempty"` // of a stage whose parts advance side by side: Step counts this part's steps, StepsTotal those of all
 	Epoch       int       `json:"epoch,omitempty"`
 	Note        string    `json:"note,omitempty"` // such as "generating", "scoring"
 	StepSeconds float64   `json:"step_seconds,omitempty"`

@@ -53,9 +53,17 @@ func (s *Studio) Evaluate(ctx context.Context, c activities.EvalShard, m activit
 	}
 	key := fmt.Sprintf("%s%s-%s-%03d.json", run.Keys(c.Job.Run).Eval(), c.Variant, c.Split, c.Shard)
 	ref, ok, err := d.made(ctx, key)
-	if ok || err != nil {
-		part.Data = ref
+	tell := func(tuples int, since time.Time) {
+		m.Report(run.Progress{Stage: run.StageEvaluate, Part: key, Step: tuples, StepsTotal: c.Of * len(rows), Note: fmt.Sprintf("%s %s", c.Variant, c.Split),
+			StepSeconds: time.Since(since).Seconds(), At: time.Now()})
+	}
+	if err != nil {
 		return part, err
+	}
+	if ok {
+		part.Data = ref
+		tell(shardRows(len(rows), c), time.Now())
+		return part, nil
 	}
 	out := measured{Shown: map[int][]byte{}, SP: map[int][]byte{}, EP: map[int][]byte{}}
 	for from := c.Shard * evalGroup; from < len(rows); from += c.Shards * evalGroup {
@@ -67,12 +75,18 @@ func (s *Studio) Evaluate(ctx context.Context, c activities.EvalShard, m activit
 		if err := d.measure(ctx, &out, group, from, c.Variant, adapter); err != nil {
 			return part, err
 		}
-		done := c.Before*len(rows) + c.Shard*len(rows)/c.Shards + len(out.Tuples) // as if the shards took turns
-		m.Report(run.Progress{Stage: run.StageEvaluate, Step: done, StepsTotal: c.Of * len(rows), Note: fmt.Sprintf("%s %s", c.Variant, c.Split),
-			StepSeconds: time.Since(start).Seconds(), At: time.Now()})
+		tell(len(out.Tuples), start)
 	}
 	part.Data, err = d.keep(ctx, key, func(w io.Writer) error { return json.NewEncoder(w).Encode(out) })
 	return part, err
+}
+
+// shardRows is the number of tuples of a shard, which takes every Shards-th group.
+func shardRows(rows int, c activities.EvalShard) (n int) {
+	for from := c.Shard * evalGroup; from < rows; from += c.Shards * evalGroup {
+		n += min(evalGroup, rows-from)
+	}
+	return n
 }
 
 // evalGroup is the number of tuples that are drawn together.

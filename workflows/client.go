@@ -154,6 +154,7 @@ func (l *Live) merge(stage run.State) {
 
 // activities takes progress and trouble from the pending activities.
 func (l *Live) activities(d *workflowservice.DescribeWorkflowExecutionResponse) {
+	working := 0
 	for _, a := range d.GetPendingActivities() {
 		if f := a.GetLastFailure(); f != nil && l.Trouble == "" {
 			l.Trouble, l.Attempt = f.GetMessage(), a.GetAttempt()
@@ -163,9 +164,14 @@ func (l *Live) activities(d *workflowservice.DescribeWorkflowExecutionResponse) 
 		if details == nil || converter.GetDefaultDataConverter().FromPayloads(details, &p) != nil {
 			continue
 		}
+		working += p.Step
 		if l.Progress == nil || p.At.After(l.Progress.At) {
 			l.Progress = &p
 		}
+	}
+	if p := l.Progress; p != nil && p.Part != "" && l.StepsTotal > 0 {
+		// Parts that are done tell nothing any more; the workflow counts them, and they are of one size.
+		p.Part, p.Step = "", min(p.StepsTotal, working+p.StepsTotal*l.Step/l.StepsTotal)
 	}
 }
 

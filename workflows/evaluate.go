@@ -38,11 +38,11 @@ func Evaluate(ctx workflow.Context, in EvaluateInput) (Evaluation, error) {
 		return Evaluation{}, err
 	}
 	var e Evaluation
-	for i, c := range in.Candidates {
+	for _, c := range in.Candidates {
 		if err := w.gate.wait(ctx); err != nil {
 			return Evaluation{}, err
 		}
-		parts, err := w.measure(ctx, c, i*len(in.Plan.Splits), len(in.Candidates)*len(in.Plan.Splits))
+		parts, err := w.measure(ctx, c, len(in.Candidates)*len(in.Plan.Splits))
 		if err != nil {
 			return Evaluation{}, err
 		}
@@ -56,14 +56,13 @@ func Evaluate(ctx workflow.Context, in EvaluateInput) (Evaluation, error) {
 	return e, nil
 }
 
-// measure evaluates one candidate, before of all measurements being done; the parts come back by split, then shard.
-func (w *stage) measure(ctx workflow.Context, c Candidate, before, all int) ([]activities.EvalPart, error) {
+// measure evaluates one candidate in one of `all` measurements for each split; the parts come back by split, then shard.
+func (w *stage) measure(ctx workflow.Context, c Candidate, all int) ([]activities.EvalPart, error) {
 	ctx = work(ctx, w.in.Queues.GPU, w.in.Plan.HeartbeatTimeout)
 	var running []workflow.Future
-	for k, split := range w.in.Plan.Splits {
+	for _, split := range w.in.Plan.Splits {
 		for i := range w.in.Plan.Shards {
-			shard := activities.EvalShard{Job: w.in.Job, Variant: c.Variant, Checkpoint: c.Checkpoint, Split: split, Shard: i, Shards: w.in.Plan.Shards,
-				Before: before + k, Of: all}
+			shard := activities.EvalShard{Job: w.in.Job, Variant: c.Variant, Checkpoint: c.Checkpoint, Split: split, Shard: i, Shards: w.in.Plan.Shards, Of: all}
 			running = append(running, workflow.ExecuteActivity(ctx, act.Evaluate, shard))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,14 +53,8 @@ func (a *app) runBenchScore(ctx context.Context, o scoreBenchOptions) error {
 	}
 	const prompt = "an unripe apple on a table"
 	score := func(files [][]byte) error {
-		pictures, prompts := make([]*picture.Picture, len(files)), make([]string, len(files))
-		for i, data := range files {
-			if pictures[i], err = picture.Decode(data); err != nil {
-				return err
-			}
-			prompts[i] = prompt
-		}
-		_, err := scorer.ScorePictures(ctx, prompts, pictures)
+		prompts := slices.Repeat([]string{prompt}, len(files))
+		_, err := scorer.ScorePictures(ctx, prompts, func(i int) (*picture.Picture, error) { return picture.Decode(files[i]) })
 		return err
 	}
 	if err := score(files[:min(len(files), 32)]); err != nil { // warms up

@@ -46,24 +46,25 @@ func (a *app) runScore(ctx context.Context, model string, prompts, images []stri
 		return err
 	}
 	defer scorer.Close()
-	var asked []string
-	var pictures []*picture.Picture
-	list := []scoredImage{}
-	for _, image := range images {
-		p, err := picture.Open(image)
+	features, err := scorer.ImageFeatures(ctx, len(images), func(i int) (*picture.Picture, error) {
+		p, err := picture.Open(images[i])
 		if err != nil {
-			return run.Errorf(run.ClassData, "read picture", image, "PNG, JPEG and WebP can be read", "%w", err)
+			return nil, run.Errorf(run.ClassData, "read picture", images[i], "PNG, JPEG and WebP can be read", "%w", err)
 		}
-		for _, prompt := range prompts {
-			asked, pictures, list = append(asked, prompt), append(pictures, p), append(list, scoredImage{Image: image, Prompt: prompt})
-		}
-	}
-	scores, err := scorer.ScorePictures(ctx, asked, pictures)
+		return p, nil
+	})
 	if err != nil {
 		return err
 	}
-	for i := range list {
-		list[i].Score = scores[i]
+	list, width := []scoredImage{}, len(features)/len(images)
+	for i, image := range images {
+		for _, prompt := range prompts {
+			text, err := scorer.TextFeatures(ctx, prompt)
+			if err != nil {
+				return err
+			}
+			list = append(list, scoredImage{Image: image, Prompt: prompt, Score: scorer.Similarity(text, features[i*width:(i+1)*width])})
+		}
 	}
 	return a.print.Value(list, func(w io.Writer) {
 		var rows [][]string

@@ -18,7 +18,8 @@ type Progress struct {
 	shown time.Time
 	note  string
 	stage run.Stage
-	first run.Progress // of the stage, where its rate is counted from
+	first run.Progress   // of the stage, where its rate is counted from
+	parts map[string]int // steps of the stage's parts, where it has any
 }
 
 // event is a progress report as JSON.
@@ -33,6 +34,16 @@ const rewriteEvery = 100 * time.Millisecond
 
 // Show takes a report and prints it if it is time.
 func (p *Progress) Show(r run.Progress) {
+	if r.Stage != p.stage {
+		p.parts = map[string]int{}
+	}
+	if r.Part != "" {
+		p.parts[r.Part] = r.Step
+		r.Part, r.Step = "", 0
+		for _, n := range p.parts {
+			r.Step += n
+		}
+	}
 	changed := r.Stage != p.stage || r.Note != p.note
 	if r.Stage != p.stage || r.Step < p.first.Step {
 		p.stage, p.first = r.Stage, r
