@@ -5,12 +5,19 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sciflux/sciflux/activities"
 	"github.com/sciflux/sciflux/configs"
+	"github.com/sciflux/sciflux/picture"
+	"github.com/sciflux/sciflux/reward"
 	"github.com/sciflux/sciflux/run"
 	"github.com/sciflux/sciflux/store"
 )
@@ -24,6 +31,9 @@ func (s *Studio) Prepare(ctx context.Context, spec run.Spec, m activities.Monito
 		return out, run.Errorf(run.ClassConfig, "read config of run", spec.Name, "", "%w", err)
 	}
 	if err := s.putConfig(ctx, spec); err != nil {
+		return out, err
+	}
+	if err := checkPaths(cfg); err != nil {
 		return out, err
 	}
 	m.Report(run.Progress{Stage: run.StagePrepare, Note: "opening model and data", At: time.Now()})
@@ -42,7 +52,117 @@ func (s *Studio) Prepare(ctx context.Context, spec run.Spec, m activities.Monito
 		}
 		out.Tuples[split] = len(rows)
 	}
-	return out, nil
+	return out, d.checkPictures(ctx, m)
+}
+
+// checkPaths looks whether what the config names is there, before anything is loaded or drawn: a wrong path at the end of
+// a config is told as soon as one at its beginning.
+func checkPaths(c configs.Config) error {
+	detector := ""
+	if c.OFT.Epochs > 0 && c.OFT.Mask.Policy == reward.MaskDetector {
+		detector = c.OFT.Mask.Detector
+	}
+	for _, p := range []struct {
+		key, path string
+		class     run.Class
+		holds     []string // patterns of files that the folder must have
+		hint      string
+	}{
+		{"model.pipeline", c.Model.Pipeline, run.ClassModel, []string{"model_index.json"}, "name a pipeline folder in the Hugging Face layout"},
+		{"model.adapter", c.Model.Adapter, run.ClassModel, nil, "name a LoRA file or folder, or leave it empty for a fresh adapter"},
+		{"data.source", c.Data.Source, run.ClassData, nil, "name a folder of Science-T2I parquet files"},
+		{"data.prompts", c.Data.Prompts, run.ClassData, nil, `name a JSON list of {"prompt", "object"}, or leave it empty`},
+		{"oft.mask.detector", detector, run.ClassModel, nil, "name a detector folder, or set oft.mask.policy to full or none"},
+		{"reward.sciscore", c.Reward.SciScore, run.ClassModel, []string{"config.json", "preprocessor_config.json", "*.safetensors"}, "name a CLIP model folder in the Hugging Face layout"},
+	} {
+		if p.path == "" || p.path == "world" {
+			continue
+		}
+		if err := readable(p.path, p.holds); err != nil {
+			return run.Errorf(p.class, "open", p.key+" "+p.path, p.hint, "%w", err)
+		}
+	}
+	return nil
+}
+
+// readable reports why a file or folder cannot be read, or which of the files it must hold is missing.
+func readable(path string, holds []string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		var cause *fs.PathError
+		if errors.As(err, &cause) { // the path is named already
+			return cause.Err
+		}
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	for _, pattern := range holds {
+		if found, err := fs.Glob(os.DirFS(path), pattern); err != nil || len(found) == 0 {
+			return fmt.Errorf("there is no %s in it", pattern)
+		}
+	}
+	return nil
+}
+
+// checked is how many pictures are decoded between two reports.
+const checked = 64
+
+// checkPictures decodes the pictures that SFT will read, so that a broken one is told before training and not in the
+// middle of it. The world's own were drawn by this program.
+func (d *desk) checkPictures(ctx context.Context, m activities.Monitor) error {
+	if d.cfg.Data.Source == "world" || d.cfg.SFT.Steps == 0 {
+		return nil
+	}
+	var all []pictureKey
+	for i, r := range d.rows {
+		for k := range r.Pictures() {
+			all = append(all, pictureKey{i, k})
+		}
+	}
+	for from := 0; from < len(all); from += checked {
+		part := all[from:min(len(all), from+checked)]
+		if err := d.checkPart(part); err != nil {
+			return err
+		}
+		m.Report(run.Progress{Stage: run.StagePrepare, Step: from + len(part), StepsTotal: len(all), Note: "checking pictures", At: time.Now()})
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-m.Stopping():
+			return run.ErrPreempted
+		default:
+		}
+	}
+	return nil
+}
+
+// checkPart decodes some pictures at once and returns the error of the first broken one.
+func (d *desk) checkPart(part []pictureKey) error {
+	errs := make([]error, len(part))
+	var wg sync.WaitGroup
+	workers := min(runtime.GOMAXPROCS(0), len(part))
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < len(part); i += workers {
+				data, err := d.rows[part[i].row].right[part[i].picture].Data()
+				if err == nil {
+					_, err = picture.Decode(data)
+				}
+				errs[i] = err
+			}
+		})
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if err != nil {
+			r := d.rows[part[i].row]
+			return run.Errorf(run.ClassData, "read data set", d.cfg.Data.Source, "write the picture again or remove the row; `sciflux data inspect` lists all such rows",
+				"row %d of %s: explicit picture %d: %w", r.Index, d.cfg.Data.TrainSplit, part[i].picture, err)
+		}
+	}
+	return nil
 }
 
 // putConfig stores the resolved config, or finds that the run's name stands for another one.
