@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Needs says what a user of a split relies on. An implicit prompt is always needed.
@@ -24,7 +26,7 @@ func (s *Set) Check(ctx context.Context, n Needs) error {
 			return err
 		}
 		if err := r.check(n); err != nil {
-			return fmt.Errorf("dataset %s split %s row %d: %w", s.Dir, s.Split, r.Index, err)
+			return fmt.Errorf("%s: %w", s.where(r.Index), err)
 		}
 	}
 	return nil
@@ -32,22 +34,25 @@ func (s *Set) Check(ctx context.Context, n Needs) error {
 
 func (r Row) check(n Needs) error {
 	if len(r.Implicit.Wordings()) == 0 {
-		return fmt.Errorf("no implicit prompt; remove the row")
+		return fmt.Errorf("no implicit prompt: column %s is empty; fill it or remove the row", ImplicitPrompt)
 	}
 	for _, side := range []struct {
-		name   string
-		needed bool
-		text   Text
-		images Images
-	}{{"explicit", n.Explicit, r.Explicit, r.ExplicitImages}, {"superficial", n.Superficial, r.Superficial, r.SuperficialImages}} {
+		name, prompt, picture string
+		needed                bool
+		text                  Text
+		images                Images
+	}{
+		{"explicit", ExplicitPrompt, ExplicitImage, n.Explicit, r.Explicit, r.ExplicitImages},
+		{"superficial", SuperficialPrompt, SuperficialImage, n.Superficial, r.Superficial, r.SuperficialImages},
+	} {
 		if !side.needed {
 			continue
 		}
 		if len(side.text.Wordings()) == 0 {
-			return fmt.Errorf("no %s prompt; remove the row", side.name)
+			return fmt.Errorf("no %s prompt: column %s is empty; fill it or remove the row", side.name, side.prompt)
 		}
 		if err := checkImages(side.images); err != nil {
-			return fmt.Errorf("%s picture: %w", side.name, err)
+			return fmt.Errorf("%s picture: column %s: %w", side.name, side.picture, err)
 		}
 	}
 	if n.Object {
@@ -58,25 +63,28 @@ func (r Row) check(n Needs) error {
 
 func checkImages(v Images) error {
 	if len(v.Present()) == 0 {
-		return fmt.Errorf("there is none; remove the row")
+		return fmt.Errorf("there is none; add one or remove the row")
 	}
 	for i, im := range v.Present() {
 		if _, err := im.Decode(); err != nil {
-			return fmt.Errorf("number %d: %w", i, err)
+			return fmt.Errorf("number %d: %w; write the picture again or remove the row", i, err)
 		}
 	}
 	return nil
 }
 
 func (r Row) checkObject() error {
-	noun := strings.ToLower(strings.TrimSpace(r.Object()))
+	noun := folded(strings.TrimSpace(r.Object()))
 	if noun == "" {
 		return fmt.Errorf("no object noun; fill column object or remove the row")
 	}
 	for _, p := range r.Implicit.Wordings() {
-		if !strings.Contains(strings.ToLower(p), noun) {
+		if !strings.Contains(folded(p), noun) {
 			return fmt.Errorf("object noun %q is not in the prompt %q; correct one of them", noun, p)
 		}
 	}
 	return nil
 }
+
+// folded makes spellings equal that look the same: case, and letters with their accents in one character or two.
+func folded(s string) string { return norm.NFC.String(strings.ToLower(s)) }

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func picture(t *testing.T, w, h int) []byte {
+func pngOf(t *testing.T, w, h int) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	require.NoError(t, png.Encode(&b, image.NewRGBA(image.Rect(0, 0, w, h))))
@@ -23,7 +23,7 @@ func picture(t *testing.T, w, h int) []byte {
 func TestCheckNamesTheRow(t *testing.T) {
 	good := goodRow{
 		noImages: noImages{"An unripe Apple", "a green apple", "a red apple"},
-		A:        []goodImage{{picture(t, 4, 4), "a"}}, B: []goodImage{{picture(t, 4, 4), "b"}}, Object: "apple",
+		A:        []goodImage{{pngOf(t, 4, 4), "a"}}, B: []goodImage{{pngOf(t, 4, 4), "b"}}, Object: "apple",
 	}
 	all := Needs{Explicit: true, Superficial: true, Object: true}
 	for _, c := range []struct {
@@ -35,9 +35,9 @@ func TestCheckNamesTheRow(t *testing.T) {
 		{"no implicit", "row 1: no implicit prompt", Needs{}, func(r *goodRow) { r.Implicit = "  " }},
 		{"no explicit", "row 1: no explicit prompt", all, func(r *goodRow) { r.Explicit = "" }},
 		{"explicit not needed", "", Needs{Superficial: true}, func(r *goodRow) { r.Explicit, r.A = "", nil }},
-		{"no picture", "superficial picture: there is none", all, func(r *goodRow) { r.B = nil }},
-		{"broken picture", `row 1: explicit picture: number 0: image "z.png"`, all, func(r *goodRow) { r.A = []goodImage{{[]byte("oops"), "z.png"}} }},
-		{"cut picture", "the picture is damaged", all, func(r *goodRow) { r.A = []goodImage{{r.A[0].Bytes[:40], "z.png"}} }},
+		{"no picture", "superficial picture: column superficial_image: there is none", all, func(r *goodRow) { r.B = nil }},
+		{"broken picture", `row 1: explicit picture: column explicit_image: number 0: image "z.png"`, all, func(r *goodRow) { r.A = []goodImage{{[]byte("oops"), "z.png"}} }},
+		{"cut picture", "may be cut off or damaged; write the picture again", all, func(r *goodRow) { r.A = []goodImage{{r.A[0].Bytes[:40], "z.png"}} }},
 		{"no noun", "row 1: no object noun", all, func(r *goodRow) { r.Object = "" }},
 		{"another noun", `object noun "pear" is not in the prompt "An unripe Apple"`, all, func(r *goodRow) { r.Object = "pear" }},
 	} {
@@ -73,10 +73,10 @@ func TestPathIsReadBesideTheFile(t *testing.T) {
 	im := r.ExplicitImages.Present()[0]
 	_, err = im.Decode()
 	require.ErrorIs(t, err, os.ErrNotExist)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "b.png"), picture(t, 9, 2), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "b.png"), pngOf(t, 9, 2), 0o644))
 	pic, err := im.Decode()
 	require.NoError(t, err)
-	require.Equal(t, image.Pt(9, 2), pic.Bounds().Size())
+	require.Equal(t, image.Pt(9, 2), image.Pt(pic.Width, pic.Height))
 	_, err = (&Image{}).Data()
 	require.ErrorContains(t, err, "neither bytes nor a path")
 }

@@ -1,14 +1,12 @@
 package dataset
 
 import (
-	"bytes"
 	"fmt"
-	"image"
-	_ "image/jpeg" // stored pictures are PNG or JPEG
-	_ "image/png"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/sciflux/sciflux/picture"
 )
 
 // Cell is a string that may be null.
@@ -37,7 +35,7 @@ func (t Text) Wordings() []string {
 
 // Image is one stored picture. Bytes is nil when the file has none; then Path names a file beside the data set.
 type Image struct {
-	Bytes []byte // encoded PNG or JPEG
+	Bytes []byte // encoded PNG, JPEG or WebP
 	Path  Cell
 	dir   string
 }
@@ -84,35 +82,24 @@ func (im *Image) Size() (w, h int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	c, format, err := image.DecodeConfig(bytes.NewReader(b))
+	info, err := picture.Inspect(b)
 	if err != nil {
-		return 0, 0, fmt.Errorf("image %s: %w; PNG and JPEG can be read", im.name(), err)
+		return 0, 0, fmt.Errorf("image %s: %w", im.name(), err)
 	}
-	if c.Width <= 0 || c.Height <= 0 {
-		return 0, 0, fmt.Errorf("image %s: %s of %d x %d pixels", im.name(), format, c.Width, c.Height)
-	}
-	return c.Width, c.Height, nil
+	return info.Width, info.Height, nil
 }
 
-// Decode decodes the picture as stored; an EXIF orientation is not applied here.
-func (im *Image) Decode() (image.Image, error) {
-	const most = 1 << 26 // pixels; beyond it a header is more likely broken than a picture large
-	w, h, err := im.Size()
-	if err != nil {
-		return nil, err
-	}
-	if w > most/h {
-		return nil, fmt.Errorf("image %s: %d x %d pixels are more than can be decoded", im.name(), w, h)
-	}
+// Decode decodes the picture as training does: turned upright by its EXIF orientation, as RGB.
+func (im *Image) Decode() (*picture.Picture, error) {
 	b, err := im.Data()
 	if err != nil {
 		return nil, err
 	}
-	pic, _, err := image.Decode(bytes.NewReader(b))
+	p, err := picture.Decode(b)
 	if err != nil {
-		return nil, fmt.Errorf("image %s: %w; the picture is damaged, write the file again", im.name(), err)
+		return nil, fmt.Errorf("image %s: %w", im.name(), err)
 	}
-	return pic, nil
+	return p, nil
 }
 
 func (im *Image) name() string {

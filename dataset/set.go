@@ -242,22 +242,38 @@ func (s *Set) Row(i int) (Row, error) {
 	if s.rows != nil {
 		return s.rows[i], nil
 	}
-	at := len(s.shards) - 1
-	for s.shards[at].first > i {
-		at--
-	}
-	for r, err := range s.shards[at].from(s.Dir, i-s.shards[at].first) {
+	at := s.shardOf(i)
+	for r, err := range at.from(s.Dir, i-at.first) {
 		return s.finish(r, err, i)
 	}
-	return Row{}, fmt.Errorf("dataset %s: row %d is missing; the file is damaged", s.shards[at].name, i)
+	return Row{}, fmt.Errorf("dataset %s: row %d is missing; the file is damaged", at.name, i)
 }
 
 func (s *Set) finish(r Row, err error, i int) (Row, error) {
 	r.Index = i
 	if err != nil {
-		err = fmt.Errorf("dataset %s split %s row %d: %w", s.Dir, s.Split, i, err)
+		err = fmt.Errorf("%s: %w", s.where(i), err)
 	}
 	return r, err
+}
+
+// where names row i, and of a split of several files also the one it is in, for messages.
+func (s *Set) where(i int) string {
+	text := fmt.Sprintf("dataset %s split %s row %d", s.Dir, s.Split, i)
+	if len(s.shards) > 1 {
+		at := s.shardOf(i)
+		text += fmt.Sprintf(" (row %d of %s)", i-at.first, filepath.Base(at.name))
+	}
+	return text
+}
+
+// shardOf is the file that holds row i.
+func (s *Set) shardOf(i int) *shard {
+	at := len(s.shards) - 1
+	for at > 0 && s.shards[at].first > i {
+		at--
+	}
+	return s.shards[at]
 }
 
 // All streams the rows in order; it stops at the first error.

@@ -206,12 +206,16 @@ func (f *jpegFile) frame(body []byte) error {
 	return nil
 }
 
-// allocate makes room for the samples when the first scan begins.
+// allocate makes room for the samples when the first scan begins. Each block's first coefficient takes a bit at least, so
+// that a short file cannot ask for much memory.
 func (f *jpegFile) allocate() error {
+	if len(f.parts) > 0 && f.parts[0].samples.pix != nil {
+		return nil
+	}
+	if least := f.mcusAcross() * f.mcusDown() / 8; least > len(f.data) {
+		return fmt.Errorf("%d bytes cannot hold %d×%d pixels", len(f.data), f.width, f.height)
+	}
 	for i, p := range f.parts {
-		if p.samples.pix != nil {
-			return nil
-		}
 		if f.across%p.across != 0 || f.down%p.down != 0 {
 			return fmt.Errorf("component %d: fractional sampling %d/%d × %d/%d is not read", i, p.across, f.across, p.down, f.down)
 		}

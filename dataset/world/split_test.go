@@ -140,7 +140,7 @@ func checkRows(t *testing.T, set *dataset.Set, want []Tuple) {
 		require.Equal(t, u, got)
 		im, err := r.ExplicitImages.List[0].Decode()
 		require.NoError(t, err)
-		p, err := FromImage(im)
+		p, err := FromImage(im.Image())
 		require.NoError(t, err)
 		require.Equal(t, u.Draw(true, 64), p)
 		require.Equal(t, u.Law(), r.Law())
