@@ -191,7 +191,7 @@ func (e *Backend) sampleSums(op string, out, dy, x engine.View, perSample int, m
 		g.p[2], g.s[2] = origin(op, x), C.long(x.Stride)
 		g.p[3], g.s[3] = C.addr(uintptr(moments.at)), 2
 	}
-	if out.Rows == 0 {
+	if out.Rows == 0 || out.Cols == 0 {
 		return
 	}
 	chunk := 64

@@ -27,6 +27,7 @@ type job struct {
 	done    atomic.Int64
 	waiting atomic.Bool
 	over    chan struct{}
+	failure atomic.Pointer[any] // what the first task to panic panicked with
 }
 
 func newTeam(size int) *team {
@@ -38,7 +39,7 @@ func newTeam(size int) *team {
 }
 
 // do runs run(0) … run(tasks−1) and returns when all have returned. When the team is busy with another caller's job, the
-// caller does its own alone.
+// caller does its own alone. When a task panics, do does so too once no task is at work.
 func (t *team) do(tasks int, run func(task int)) {
 	if tasks <= 1 || t.size == 1 || !t.busy.TryLock() {
 		for i := range tasks {
@@ -57,6 +58,9 @@ func (t *team) do(tasks int, run func(task int)) {
 	}
 	j.work()
 	j.wait()
+	if p := j.failure.Load(); p != nil {
+		panic(*p)
+	}
 }
 
 // work takes tasks until none is left.
@@ -66,11 +70,22 @@ func (j *job) work() {
 		if i >= j.tasks {
 			return
 		}
-		j.run(int(i))
+		j.one(int(i))
 		if j.done.Add(1) == j.tasks && j.waiting.Load() {
 			j.over <- struct{}{}
 		}
 	}
+}
+
+// one runs a task. Its panic is kept for the caller of do, who may have an answer to it: on a goroutine of the team it
+// would end the process.
+func (j *job) one(task int) {
+	defer func() {
+		if p := recover(); p != nil {
+			j.failure.CompareAndSwap(nil, &p)
+		}
+	}()
+	j.run(task)
 }
 
 // wait returns when the tasks taken by others are done. The last one done sends a word if it sees somebody waiting; both

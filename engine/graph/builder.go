@@ -94,6 +94,7 @@ func adapterInputs(key string) (a, b string) { return "A " + key, "B " + key }
 // Project implements engine.Ops. The product x·Aᵀ is a node of its own, so that its gradient u = dy·B is shared by dx and
 // dA; dx is one operation that sums over all layers and adapters, so the way from x through x·Aᵀ is hidden from Gorgonia.
 func (b *builder) Project(segs []engine.Segment, xs ...Value) Value {
+	b.fitProject(segs, xs)
 	segs = slices.Clone(segs)
 	pairs := b.pairs(segs, xs)
 	in := slices.Clone(xs)
@@ -192,6 +193,7 @@ func (b *builder) projectBack(name string, segs []engine.Segment, xs []Value, pa
 
 // Attend implements engine.Ops.
 func (b *builder) Attend(qkv Value, h engine.Heads) Value {
+	b.fitAttend(qkv, h)
 	rows, cols := qkv.rows(), qkv.cols()
 	return b.apply(operation{
 		name: "attend", rows: rows, cols: h.Heads * h.Dim,
@@ -221,6 +223,7 @@ func (b *builder) Activate(x Value, a engine.Activation) Value {
 
 // Add implements engine.Ops.
 func (b *builder) Add(x, y Value) Value {
+	alike("add", x, y)
 	return b.apply(operation{
 		name: "add", rows: x.rows(), cols: x.cols(), cheap: true,
 		run: func(f engine.Fused, in []*engine.Tensor, out *engine.Tensor) {
@@ -242,6 +245,7 @@ func given(v Value, grad *gorgonia.Node) *gorgonia.Node {
 
 // Stack implements engine.Ops.
 func (b *builder) Stack(top, bottom Value) Value {
+	assert(top.cols() == bottom.cols(), "stack: %d columns above %d", top.cols(), bottom.cols())
 	return b.apply(operation{
 		name: "stack", rows: top.rows() + bottom.rows(), cols: top.cols(), cheap: true,
 		run: func(f engine.Fused, in []*engine.Tensor, out *engine.Tensor) { f.Stack(out, in[0], in[1]) },
@@ -263,6 +267,7 @@ func (b *builder) cut(v Value, grad *gorgonia.Node, from int) *gorgonia.Node {
 
 // Rows implements engine.Ops.
 func (b *builder) Rows(x Value, from, n int) Value {
+	assert(from >= 0 && n >= 0 && from+n <= x.rows(), "rows: %d from %d of %d", n, from, x.rows())
 	return b.apply(operation{
 		name: "rows", rows: n, cols: x.cols(), cheap: true,
 		run: func(f engine.Fused, in []*engine.Tensor, out *engine.Tensor) { f.Rows(out, in[0], from) },

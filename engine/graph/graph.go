@@ -162,11 +162,7 @@ func (g *Graph) programs() (err error) {
 	if g.forward, err = g.compile([]int{g.output}); err != nil {
 		return err
 	}
-	for id, n := range g.dev.nodes {
-		if n.op != nil && n.forward {
-			g.forward.plan[id] = compute
-		}
-	}
+	g.need(g.output)
 	for _, all := range []bool{true, false} {
 		outputs := g.outputs(all)
 		if len(outputs) == 0 {
@@ -188,6 +184,19 @@ func (g *Graph) programs() (err error) {
 	}
 	g.forward.count(g.dev.nodes)
 	return nil
+}
+
+// need plans the operations that the value of node id is made of. A text may hold others, whose results it does not use;
+// the machine does not run those, so they must not count as readers.
+func (g *Graph) need(id int) {
+	n := g.dev.nodes[id]
+	if n.op == nil || g.forward.plan[id] == compute {
+		return
+	}
+	g.forward.plan[id] = compute
+	for _, in := range n.in {
+		g.need(in)
+	}
 }
 
 // outputs is the nodes of gradients: of adapters, and of the declared inputs first when all are wanted.

@@ -58,6 +58,7 @@ func (m modulated) sums(b *builder, name string, x Value, dy *gorgonia.Node,
 
 // Modulate implements engine.Ops.
 func (b *builder) Modulate(x Value, ms ...engine.Modulation[Value]) Value {
+	fitRuns("modulate", x, ms, func(m engine.Modulation[Value]) []int { return []int{m.Shift, m.Scale} })
 	m := newModulated(ms)
 	return b.apply(operation{
 		name: "modulate", rows: x.rows(), cols: x.cols(), cheap: true,
@@ -76,6 +77,8 @@ func (b *builder) Modulate(x Value, ms ...engine.Modulation[Value]) Value {
 
 // GateAdd implements engine.Ops.
 func (b *builder) GateAdd(s, x Value, ms ...engine.Modulation[Value]) Value {
+	alike("gate", s, x)
+	fitRuns("gate", x, ms, func(m engine.Modulation[Value]) []int { return []int{m.Gate} })
 	m := newModulated(ms)
 	return b.apply(operation{
 		name: "gate", rows: x.rows(), cols: x.cols(), cheap: true,

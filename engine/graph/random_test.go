@@ -1,0 +1,153 @@
+package graph
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/sciflux/sciflux/engine"
+	"github.com/sciflux/sciflux/engine/reference"
+)
+
+// operands are the inputs of one pass of a script.
+type operands struct{ x, cond, dy *engine.Tensor }
+
+func (s *script) operands(r *rand.Rand) operands {
+	random := func(rows, cols int) *engine.Tensor {
+		v := make([]float32, rows*cols)
+		for i := range v {
+			v[i] = float32(r.NormFloat64())
+		}
+		return engine.Wrap(v, rows, cols)
+	}
+	return operands{random(s.layout.Rows(), s.cols), random(s.layout.B, s.cond), random(s.layout.Rows(), s.cols)}
+}
+
+func (s *script) build(t *rapid.T, memory Memory) *Graph {
+	ins := []Input{{"x", s.layout.Rows(), s.cols, true}, {"cond", s.layout.B, s.cond, true}}
+	g, err := Build(s.weights, ins, memory, func(o engine.Ops[Value], in []Value) Value { return play(s, o, in[0], in[1]) })
+	if err != nil {
+		t.Fatalf("%v: %v", s.steps, err)
+	}
+	return g
+}
+
+// gradients are a pass's result and its gradients: of x, of cond, and of A and B of each adapter in order.
+type gradients struct {
+	y     []float32
+	parts [][]float32
+}
+
+func (s *script) pass(t *rapid.T, g *Graph, b engine.Backend, in operands) (out gradients) {
+	f, ins := engine.Fused{Backend: b, Binding: s.weights}, []*engine.Tensor{in.x, in.cond}
+	before, _ := b.Memory()
+	y, kept, err := g.Forward(f, ins, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums := map[string]*engine.LowRank{}
+	for _, key := range s.keys() {
+		low := s.weights.Adapters[key]
+		sums[key] = &engine.LowRank{A: engine.Wrap(make([]float32, low.A.Len()), low.A.Len()), B: engine.Wrap(make([]float32, low.B.Len()), low.B.Len())}
+	}
+	dins, err := g.Backward(f, ins, kept, in.dy, sums, true)
+	if err != nil {
+		t.Fatalf("%+v: %v", s.steps, err)
+	}
+	out.y = slices.Clone(y.Floats())
+	b.Free(y)
+	for _, d := range dins {
+		out.parts = append(out.parts, slices.Clone(d.Floats()))
+		b.Free(d)
+	}
+	for _, key := range s.keys() {
+		out.parts = append(out.parts, sums[key].A.Floats(), sums[key].B.Floats())
+	}
+	if after, _ := b.Memory(); after != before {
+		t.Fatalf("a pass leaves %d bytes behind", after-before)
+	}
+	return out
+}
+
+func equalPass(a, b gradients) bool {
+	return slices.Equal(a.y, b.y) && slices.EqualFunc(a.parts, b.parts, func(x, y []float32) bool { return slices.Equal(x, y) })
+}
+
+// TestRandomGraphs: any graph of the fused operations gives what the text gives when it is run at once, bit for bit;
+// its gradients are the slopes of the same text in float64; recomputing changes no bit; and a replay with other inputs
+// in between gives the first bits again.
+func TestRandomGraphs(t *testing.T) {
+	b := reference.New()
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawScript(t)
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "operands"), 6))
+		in, other := s.operands(r), s.operands(r)
+		g := s.build(t, None)
+		if !slices.Equal(g.Adapters(), s.keys()) {
+			t.Fatalf("the graph has adapters %v, the text %v", g.Adapters(), s.keys())
+		}
+		want := s.pass(t, g, b, in)
+		e := engine.NewEager(b)
+		e.Bind(s.weights)
+		if y := play(s, e, in.x, in.cond); !slices.Equal(y.Floats(), want.y) {
+			t.Fatal("the graph's result differs from the text run at once")
+		}
+		e.Release()
+		for _, memory := range []Memory{Selective, Full} {
+			if !equalPass(s.pass(t, s.build(t, memory), b, in), want) {
+				t.Fatalf("memory %v: other bits", memory)
+			}
+		}
+		second := s.pass(t, g, b, other)
+		if !equalPass(s.pass(t, g, b, in), want) || equalPass(second, want) {
+			t.Fatal("a replay remembers the inputs before it")
+		}
+		s.slopes(t, in, want, r)
+	})
+}
+
+// slopes compares every part of the gradient with central differences along a random direction.
+func (s *script) slopes(t *rapid.T, in operands, got gradients, r *rand.Rand) {
+	e := newExact(s.weights)
+	x, cond := widen(in.x.Floats()), widen(in.cond.Floats())
+	parts := [][]float64{x, cond}
+	for _, key := range s.keys() {
+		parts = append(parts, e.adapters[key][0], e.adapters[key][1])
+	}
+	if len(parts) != len(got.parts) {
+		t.Fatalf("%d gradients, want %d", len(got.parts), len(parts))
+	}
+	loss := func() (sum float64) {
+		y := play(s, e, reference.Dense(x, in.x.Rows(), in.x.Cols()), reference.Dense(cond, in.cond.Rows(), in.cond.Cols()))
+		for i := range y.Rows {
+			for j, v := range y.Row(i) {
+				sum += v * float64(in.dy.Floats()[i*y.Cols+j])
+			}
+		}
+		return sum
+	}
+	for i, part := range parts {
+		direction, along, size := make([]float64, len(part)), 0.0, 0.0
+		for k := range direction {
+			direction[k] = r.NormFloat64()
+			term := direction[k] * float64(got.parts[i][k])
+			along, size = along+term, size+math.Abs(term)
+		}
+		const h = 1e-5
+		move := func(by float64) float64 {
+			for k := range part {
+				part[k] += by * direction[k]
+			}
+			return loss()
+		}
+		up := move(h)
+		down := move(-2 * h)
+		move(h)
+		if slope := (up - down) / (2 * h); !(math.Abs(slope-along) <= 1e-3*(1+size)) {
+			t.Fatalf("steps %v: gradient part %d along a direction is %v, differences give %v", s.steps, i, along, slope)
+		}
+	}
+}
