@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sciflux/sciflux/run"
@@ -142,15 +143,21 @@ func (c Checkpoints) readManifest(ctx context.Context, key string) ([]byte, Obje
 	return ReadAll(ctx, c.Objects, key)
 }
 
-// writeParts stores the parts under a prefix that no other attempt uses.
+// writeParts stores the parts side by side, under a prefix that no other attempt uses: training waits for the slowest one.
 func (c Checkpoints) writeParts(ctx context.Context, m Manifest, parts []Part) ([]PartInfo, error) {
-	infos := make([]PartInfo, 0, len(parts))
-	for _, p := range parts {
-		ref, err := Write(ctx, c.Objects, c.prefix(m.Stage)+"parts/"+m.Attempt+"/"+p.Name, p.Write)
+	infos, errs := make([]PartInfo, len(parts)), make([]error, len(parts))
+	var all sync.WaitGroup
+	for i, p := range parts {
+		all.Go(func() {
+			ref, err := Write(ctx, c.Objects, c.prefix(m.Stage)+"parts/"+m.Attempt+"/"+p.Name, p.Write)
+			infos[i], errs[i] = PartInfo{Name: p.Name, Object: ref}, err
+		})
+	}
+	all.Wait()
+	for _, err := range errs {
 		if err != nil {
 			return nil, fmt.Errorf("save checkpoint %s step %d: %w", m.Stage, m.Step, err)
 		}
-		infos = append(infos, PartInfo{Name: p.Name, Object: ref})
 	}
 	slices.SortFunc(infos, func(a, b PartInfo) int { return cmp.Compare(a.Name, b.Name) })
 	return infos, nil
