@@ -263,7 +263,7 @@ func (d *desk) score(ctx context.Context, r *rollouts) (scored, error) {
 	if len(texts) == 0 {
 		return sc, nil
 	}
-	rewards, err := d.scorer.Score(ctx, texts, r.Images)
+	rewards, err := d.rate(ctx, texts, r.Images)
 	if err != nil {
 		return sc, err
 	}
@@ -278,6 +278,23 @@ func (d *desk) score(ctx context.Context, r *rollouts) (scored, error) {
 	sc.Summary = summarise(sc.Rewards, d.cfg.OFT.MinGap)
 	sc.Summary.Masks = d.masker.Count(subjects, d.grid)
 	return sc, nil
+}
+
+// rate scores pictures in the groups in which they were drawn: the last bits of a score, too, depend on the size of its
+// batch, and groups are the same for every number of shards.
+func (d *desk) rate(ctx context.Context, texts []string, images reward.Images) ([]float64, error) {
+	scores := make([]float64, 0, images.B)
+	perCall, size := d.together()*d.cfg.OFT.ImagesPerPrompt, 3*images.H*images.W
+	for from := 0; from < images.B; from += perCall {
+		to := min(from+perCall, images.B)
+		part := reward.Images{Data: images.Data[from*size : to*size], B: to - from, H: images.H, W: images.W}
+		some, err := d.scorer.Score(ctx, texts[from:to], part)
+		if err != nil {
+			return nil, err
+		}
+		scores = append(scores, some...)
+	}
+	return scores, nil
 }
 
 // summarise counts pairs and ties and averages rewards.
