@@ -13,7 +13,7 @@ import (
 type device struct {
 	fused   engine.Fused
 	nodes   []*node
-	sums    map[[2]int]int // the node of Gorgonia's addition of two nodes
+	sums    map[[2]int]int // the node of Gorgonia's addition of two nodes, in their order: a + b and b + a may both be there
 	program *program
 
 	values []*engine.Tensor // by node, while a program runs

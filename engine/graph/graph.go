@@ -151,7 +151,6 @@ func (g *Graph) link() error {
 				return fmt.Errorf("operation %v of Gorgonia's own is not a sum of two", o)
 			}
 			g.dev.sums[[2]int{n.in[0], n.in[1]}] = n.id
-			g.dev.sums[[2]int{n.in[1], n.in[0]}] = n.id
 		}
 	}
 	return nil

@@ -26,7 +26,13 @@ func (s *script) operands(r *rand.Rand) operands {
 	return operands{random(s.layout.Rows(), s.cols), random(s.layout.B, s.cond), random(s.layout.Rows(), s.cols)}
 }
 
-func (s *script) build(t *rapid.T, memory Memory) *Graph {
+// tester is a test or one check of a property.
+type tester interface {
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
+func (s *script) build(t tester, memory Memory) *Graph {
 	ins := []Input{{"x", s.layout.Rows(), s.cols, true}, {"cond", s.layout.B, s.cond, true}}
 	g, err := Build(s.weights, ins, memory, func(o engine.Ops[Value], in []Value) Value { return play(s, o, in[0], in[1]) })
 	if err != nil {
@@ -41,7 +47,7 @@ type gradients struct {
 	parts [][]float32
 }
 
-func (s *script) pass(t *rapid.T, g *Graph, b engine.Backend, in operands) (out gradients) {
+func (s *script) pass(t tester, g *Graph, b engine.Backend, in operands) (out gradients) {
 	f, ins := engine.Fused{Backend: b, Binding: s.weights}, []*engine.Tensor{in.x, in.cond}
 	before, _ := b.Memory()
 	y, kept, err := g.Forward(f, ins, true)
@@ -110,7 +116,7 @@ func TestRandomGraphs(t *testing.T) {
 }
 
 // slopes compares every part of the gradient with central differences along a random direction.
-func (s *script) slopes(t *rapid.T, in operands, got gradients, r *rand.Rand) {
+func (s *script) slopes(t tester, in operands, got gradients, r *rand.Rand) {
 	e := newExact(s.weights)
 	x, cond := widen(in.x.Floats()), widen(in.cond.Floats())
 	parts := [][]float64{x, cond}
@@ -148,6 +154,69 @@ func (s *script) slopes(t *rapid.T, in operands, got gradients, r *rand.Rand) {
 		move(h)
 		if slope := (up - down) / (2 * h); !(math.Abs(slope-along) <= 1e-3*(1+size)) {
 			t.Fatalf("steps %v: gradient part %d along a direction is %v, differences give %v", s.steps, i, along, slope)
+		}
+	}
+}
+
+// TestSumsOfTheSameGradients: two nodes of the backward pass add the same two gradients in different order, g + (g + g)
+// for m and (g + g) + g on the way to x, and are two nodes all the same.
+func TestSumsOfTheSameGradients(t *testing.T) {
+	run := []engine.Modulation[int]{{Rows: 3, PerSample: 3, By: 2, Shift: 0, Scale: 1}}
+	s := &script{weights: &engine.Binding{Layers: map[string]engine.Layer{"by": layer(1, 8, 2)}}, layout: engine.Layout{B: 1, N: 3}, cols: 4, cond: 2, steps: []step{
+		{op: "project", a: 1, segs: []engine.Segment{{Rows: 1, Layers: []string{"by"}}}}, // 2
+		{op: "modulate", a: 0, runs: run},                                                // 3: m
+		{op: "add", a: 0, b: 3}, {op: "activate", a: 0}, {op: "add", a: 0, b: 4},         // 4, 5, 6
+		{op: "add", a: 0, b: 0}, {op: "add", a: 7, b: 3}, {op: "add", a: 8, b: 4}, {op: "add", a: 9, b: 5}, {op: "add", a: 10, b: 6},
+		{op: "activate", a: 11, f: engine.SiLU},
+	}}
+	r := rand.New(rand.NewPCG(1, 2))
+	in := s.operands(r)
+	s.slopes(t, in, s.pass(t, s.build(t, None), reference.New(), in), r)
+}
+
+// TestUnusedOperations: what a text computes and does not use is not computed, and does not hinder the gradients of what
+// it shares with the rest.
+func TestUnusedOperations(t *testing.T) {
+	w := weights(0)
+	write := func(unused bool) func(o engine.Ops[Value], in []Value) Value {
+		return func(o engine.Ops[Value], in []Value) Value {
+			h := o.Activate(in[0], engine.GELU)
+			if unused {
+				o.Add(h, in[0])
+				o.Activate(o.Add(h, h), engine.SiLU)
+			}
+			return o.Project([]engine.Segment{{Rows: rows, Layers: []string{"in"}}}, h)
+		}
+	}
+	var want []float32
+	for _, unused := range []bool{false, true} {
+		g, err := Build(w, declared[:1], None, write(unused))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := reference.New()
+		f, ins := engine.Fused{Backend: b, Binding: w}, []*engine.Tensor{engine.Wrap(numbers(1, rows*width), rows, width)}
+		y, kept, err := g.Forward(f, ins, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		low := w.Adapters["in"]
+		sums := map[string]*engine.LowRank{"in": {A: engine.Wrap(make([]float32, low.A.Len()), low.A.Len()), B: engine.Wrap(make([]float32, low.B.Len()), low.B.Len())}}
+		dins, err := g.Backward(f, ins, kept, y, sums, true)
+		if err != nil {
+			t.Fatalf("unused operations %v: %v", unused, err)
+		}
+		got := slices.Concat(y.Floats(), dins[0].Floats(), sums["in"].A.Floats(), sums["in"].B.Floats())
+		if want == nil {
+			want = got
+		}
+		if !slices.Equal(got, want) {
+			t.Error("unused operations change the result")
+		}
+		b.Free(y)
+		b.Free(dins[0])
+		if live, _ := b.Memory(); live != 0 {
+			t.Errorf("unused operations %v: %d bytes left over", unused, live)
 		}
 	}
 }

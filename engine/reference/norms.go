@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/sciflux/sciflux/engine"
@@ -65,7 +66,7 @@ func perRow[F Float](op string, x, m Matrix[F], perSample int) {
 		shape(op, m, x.Rows/perSample, x.Cols)
 	}
 	if perSample <= 0 && x.Rows > 0 || perSample > 0 && x.Rows%perSample != 0 {
-		panic("reference: " + op + ": rows are no multiple of the rows per sample")
+		panic(fmt.Sprintf("reference: %s: %d rows, %d per sample", op, x.Rows, perSample))
 	}
 }
 
