@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"sort"
 	"strings"
 
@@ -137,7 +138,7 @@ func (l *loader) document(name string, text []byte) {
 		return // an empty file sets nothing
 	}
 	if err != nil {
-		l.problems.add("", name, "fix the YAML", "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		l.problems.add("", fmt.Sprintf("%s:%d", name, brokenLine(text)), "fix the YAML", "%s", yamlPlace.ReplaceAllString(err.Error(), ""))
 		return
 	}
 	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
@@ -149,6 +150,29 @@ func (l *loader) document(name string, text []byte) {
 	if err := l.v.MergeConfigMap(values); err != nil {
 		l.problems.add("", name, "", "%v", err)
 	}
+}
+
+// yamlPlace is how the YAML reader begins its complaints. Its line is that of a mark which may stand before the fault.
+var yamlPlace = regexp.MustCompile(`^yaml: (line \d+: )?`)
+
+// brokenLine is the line, from 1 on, with which a broken document stops being YAML: the one after the longest beginning
+// that can be read. Of a document of very many lines it is the first.
+func brokenLine(text []byte) int {
+	const most = 2000
+	lines := bytes.SplitAfter(text, []byte("\n"))
+	if len(lines) > most {
+		return 1
+	}
+	for end := len(text); len(lines) > 0; {
+		last := len(lines) - 1
+		end -= len(lines[last])
+		err := yaml.NewDecoder(bytes.NewReader(text[:end])).Decode(&yaml.Node{})
+		if err == nil || errors.Is(err, io.EOF) {
+			return len(lines)
+		}
+		lines = lines[:last]
+	}
+	return 1
 }
 
 // mapping checks one mapping node and stores its values under their nested keys.
