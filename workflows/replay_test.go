@@ -8,18 +8,19 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// Recorded histories are golden files: real runs, one of them paused, resumed and with a killed worker, one cancelled.
+// Recorded histories are golden files: real runs, one of them paused, resumed and with a killed worker, one cancelled, one
+// that failed and the execution that went on from its manifests.
 // When this fails, the change would break every run that is under way: put it behind workflow.GetVersion, so that old
 // histories take the old path. Only when no such run can exist, record new ones with
 //
-//	go test ./workflows/durability -run TestRecordHistories -record
+//	go test ./workflows/durability -run TestRecord -record
 func TestRecordedHistoriesReplay(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("testdata", "histories", "*.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) < 6 {
-		t.Fatalf("%d recorded histories, want at least 6", len(files))
+	if len(files) < 10 {
+		t.Fatalf("%d recorded histories, want at least 10", len(files))
 	}
 	for _, f := range files {
 		t.Run(filepath.Base(f), func(t *testing.T) {

@@ -35,6 +35,7 @@ const (
 	storeEnv   = "SCIFLUX_TEST_STORE"
 	epochsEnv  = "SCIFLUX_TEST_EPOCHS"
 	compareEnv = "SCIFLUX_TEST_COMPARE"
+	failEnv    = "SCIFLUX_TEST_FAIL" // the beginning of calls that fail with an error of class data
 )
 
 func TestMain(m *testing.M) {
@@ -96,7 +97,16 @@ func work() error {
 	if p.Compare = os.Getenv(compareEnv) != ""; p.Compare {
 		p.EveryEpochs = 2
 	}
-	a := activities.New(pretend(os.Getenv(storeEnv), p), activities.Limits{HangAfter: time.Minute, StopGrace: 10 * time.Second})
+	stages := pretend(os.Getenv(storeEnv), p)
+	if bad := os.Getenv(failEnv); bad != "" {
+		stages.Fail = func(call string, _ int) error {
+			if strings.HasPrefix(call, bad) {
+				return run.Errorf(run.ClassData, "read", "x.png", "replace it", "truncated")
+			}
+			return nil
+		}
+	}
+	a := activities.New(stages, activities.Limits{HangAfter: time.Minute, StopGrace: 10 * time.Second})
 	w := workflows.NewWorkers(c, run.QueuesWithPrefix("test"), a, 2)
 	if err := w.Start(); err != nil {
 		return err

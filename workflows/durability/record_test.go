@@ -56,6 +56,33 @@ func TestRecordHistories(t *testing.T) {
 	save(t, r, workflows.ID("gone"), "finetune-cancelled")
 }
 
+// TestRecordFailure makes the histories of a run that failed for good in its second epoch, and of the execution that goes
+// on from the manifests after the cause was mended. Its adapter is that of a run that never failed.
+func TestRecordFailure(t *testing.T) {
+	if !*record {
+		t.Skip("only with -record")
+	}
+	s := services(t, t.TempDir())
+	r := runs(t, s)
+	want := unbroken(t, s, r)
+	store := t.TempDir()
+	broken := worker(t, s, store, failEnv+"=dpo 1")
+	start(t, r, "mended")
+	if _, err := r.Wait(t.Context(), "mended"); run.ClassOf(err) != run.ClassData {
+		t.Fatal(err)
+	}
+	save(t, r, workflows.ID("mended"), "finetune-failed")
+	save(t, r, workflows.StageID("mended", run.StageOFT), "oft-failed")
+	kill(t, broken)
+	worker(t, s, store)
+	start(t, r, "mended")
+	if got := wait(t, r, "mended").Adapter.SHA256; got != want {
+		t.Error("the mended run ends with another adapter")
+	}
+	save(t, r, workflows.ID("mended"), "finetune-resumed")
+	save(t, r, workflows.StageID("mended", run.StageOFT), "oft-resumed")
+}
+
 // save writes the newest history of a workflow.
 func save(t *testing.T, r workflows.Runs, id, name string) {
 	t.Helper()

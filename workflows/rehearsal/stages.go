@@ -25,6 +25,8 @@ type Stages struct {
 	Fail     func(call string, n int) error // what a call fails with; n counts the calls of this name from 1
 	Reward   func(epoch int) float64        // mean reward
 	Clamped  func(epoch int) float64        // clamp saturation
+	KL       func(epoch int) float64        // distance to the reference
+	Dead     func(epoch int) float64        // share of masks that keep nothing, in quarters
 	Step     time.Duration                  // work of a step
 	PairWork func(shard int) time.Duration  // work of generating one shard
 
@@ -42,7 +44,8 @@ var _ activities.Stages = (*Stages)(nil)
 // New makes stages that follow a plan without taking any time.
 func New(plan run.Plan) *Stages {
 	return &Stages{Plan: plan, Made: map[string]activities.ChunkResult{},
-		Reward: func(int) float64 { return 10 }, Clamped: func(int) float64 { return 0 }, PairWork: func(int) time.Duration { return 0 }}
+		Reward: func(int) float64 { return 10 }, Clamped: func(int) float64 { return 0 }, KL: func(int) float64 { return 0 },
+		Dead: func(int) float64 { return 0 }, PairWork: func(int) time.Duration { return 0 }}
 }
 
 // note records a call and answers what the test wants to fail.
@@ -182,7 +185,7 @@ func (f *Stages) GeneratePairs(_ context.Context, s activities.PairShard, _ acti
 func (f *Stages) ScorePairs(_ context.Context, s activities.ScoreShard, _ activities.Monitor) (activities.ScoreResult, error) {
 	key := fmt.Sprintf("scores-%d-%d", s.Epoch, s.Shard)
 	return activities.ScoreResult{Scores: run.ObjectRef{Key: key, SHA256: chain(key, s.Rollouts.SHA256)},
-		Summary: run.PairSummary{Pairs: 2, RewardMean: f.Reward(s.Epoch), Masks: run.Masks{Total: 4}}}, f.note("score %d.%d", s.Epoch, s.Shard)
+		Summary: run.PairSummary{Pairs: 2, RewardMean: f.Reward(s.Epoch), Masks: run.Masks{Total: 4, Empty: int(4 * f.Dead(s.Epoch))}}}, f.note("score %d.%d", s.Epoch, s.Shard)
 }
 
 // TrainDPO makes an adapter that depends on policy, reference and every pair in its order.
@@ -196,7 +199,7 @@ func (f *Stages) TrainDPO(_ context.Context, c activities.DPOChunk, _ activities
 	time.Sleep(f.Step)
 	adapter := chain(c.From.Adapter.SHA256, c.Reference.Adapter.SHA256, c.Rollouts, c.Scores)
 	return f.commit(run.StageOFT, (c.Epoch+1)*f.Plan.OFTSteps, c.Epoch+1, adapter, c.Spent+3,
-		run.ChunkSummary{Steps: f.Plan.OFTSteps, Clamped: f.Clamped(c.Epoch)})
+		run.ChunkSummary{Steps: f.Plan.OFTSteps, Clamped: f.Clamped(c.Epoch), KL: f.KL(c.Epoch)})
 }
 
 // Evaluate names a part.
