@@ -22,6 +22,9 @@ func runPromptEncode(ctx context.Context, c *Case, o Options) (*Outputs, error) 
 	if err := c.Args(&args); err != nil {
 		return nil, err
 	}
+	if err := c.atLeastOne(map[string]int{"number of prompts": len(args.Prompts), "max_sequence_length": args.MaxLen}); err != nil {
+		return nil, err
+	}
 	p, err := openPipeline(c, o)
 	if err != nil {
 		return nil, err

@@ -17,6 +17,15 @@ func runSchedule(_ context.Context, c *Case, _ Options) (*Outputs, error) {
 	if err := c.Args(&args); err != nil {
 		return nil, err
 	}
+	if err := c.atLeastOne(map[string]int{"steps": args.Steps, "image_tokens": args.ImageTokens}); err != nil {
+		return nil, err
+	}
+	if args.Steps > maxSteps {
+		return nil, fmt.Errorf("case %s: steps is %d, want at most %d", c.Name, args.Steps, maxSteps)
+	}
+	if err := c.checkScheduler(args.Scheduler); err != nil {
+		return nil, err
+	}
 	out := NewOutputs()
 	sigmas := args.Scheduler.Sigmas(args.Steps, args.ImageTokens)
 	out.Float32("sigmas", []int{len(sigmas)}, sigmas)
@@ -33,6 +42,9 @@ func runTrainingGrid(_ context.Context, c *Case, _ Options) (*Outputs, error) {
 		Scheduler flow.SchedulerConfig `json:"scheduler"`
 	}{Scheduler: flow.DefaultScheduler()}
 	if err := c.Args(&args); err != nil {
+		return nil, err
+	}
+	if err := c.checkScheduler(args.Scheduler); err != nil {
 		return nil, err
 	}
 	grid := args.Scheduler.TrainingGrid()
@@ -60,8 +72,11 @@ func runDensity(_ context.Context, c *Case, _ Options) (*Outputs, error) {
 	if err := density.Validate(); err != nil {
 		return nil, err
 	}
-	draws, err := floats(c, "draw")
+	draws, err := c.numbers("draw", -1)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.checkScheduler(args.Scheduler); err != nil {
 		return nil, err
 	}
 	grid := args.Scheduler.TrainingGrid()
@@ -137,13 +152,17 @@ func runPairLoss(_ context.Context, c *Case, _ Options) (*Outputs, error) {
 	if err := c.Args(&args); err != nil {
 		return nil, err
 	}
+	if err := flow.AllForms(args.Form).Validate(); err != nil {
+		return nil, err
+	}
 	var values [3][]float64
+	n := -1
 	for i, name := range []string{"log_prob", "log_prob_ref", "rewards"} {
-		v, err := floats(c, name)
+		v, err := c.numbers(name, n)
 		if err != nil {
 			return nil, err
 		}
-		values[i] = wide(v)
+		values[i], n = wide(v), len(v)
 	}
 	loss, grad, _ := flow.DPO{Beta: args.Beta, Eps: args.Eps, Pairs: args.Form}.PairLoss(values[0], values[1], values[2])
 	out := NewOutputs()
@@ -168,7 +187,7 @@ func runVelocityGradient(_ context.Context, c *Case, _ Options) (*Outputs, error
 	if err != nil {
 		return nil, err
 	}
-	rewards, err := floats(c, "rewards")
+	rewards, err := c.numbers("rewards", in.shape[0])
 	if err != nil {
 		return nil, err
 	}
@@ -201,40 +220,33 @@ func readSteps(c *Case, form flow.Form, churn float64, grid [2]int, names ...str
 	if err := flow.AllForms(form).Validate(); err != nil {
 		return nil, err
 	}
-	in := &stepInputs{tensors: map[string][]float32{}}
+	if err := c.checkGrid(grid); err != nil {
+		return nil, err
+	}
+	in := &stepInputs{shape: []int{-1, grid[0] * grid[1], -1}, tensors: map[string][]float32{}}
 	for _, name := range names {
-		t, err := c.Input(name)
+		values, err := c.shaped(name, in.shape...)
 		if err != nil {
 			return nil, err
 		}
-		if in.shape == nil {
-			in.shape = t.Shape
-		}
-		if in.tensors[name], err = t.Float32s(); err != nil {
-			return nil, err
-		}
+		in.tensors[name], in.shape = values, c.inputs[name].Shape
 	}
-	if len(in.shape) != 3 || in.shape[1] != grid[0]*grid[1] {
-		return nil, fmt.Errorf("case %s: shape %v does not fit a grid of %v", c.Name, in.shape, grid)
-	}
-	sigmas, err := floats(c, "sigmas")
+	steps, err := c.steps(form, churn)
 	if err != nil {
 		return nil, err
 	}
-	t, err := c.Input("step_index")
+	index, err := c.integers("step_index", in.shape[0])
 	if err != nil {
 		return nil, err
 	}
-	index, err := t.Int64s()
-	if err != nil {
-		return nil, err
-	}
-	steps := flow.Steps(form, sigmas, churn)
 	for _, i := range index {
 		if i < 0 || int(i) >= len(steps) {
 			return nil, fmt.Errorf("case %s: step %d of %d", c.Name, i, len(steps))
 		}
 		in.steps = append(in.steps, steps[i])
+	}
+	if c.HasInput("boxes") && in.shape[2]%4 != 0 {
+		return nil, fmt.Errorf("case %s: %d channels are not four times as many as a latent has, so boxes have no cells", c.Name, in.shape[2])
 	}
 	in.masks, err = readMasks(c, "boxes", form, grid, in.shape[0])
 	return in, err
@@ -246,12 +258,9 @@ func readMasks(c *Case, name string, form flow.Form, grid [2]int, n int) ([]*flo
 	if !c.HasInput(name) {
 		return masks, nil
 	}
-	boxes, err := floats(c, name)
+	boxes, err := c.numbers(name, n, 4)
 	if err != nil {
 		return nil, err
-	}
-	if len(boxes) != 4*n {
-		return nil, fmt.Errorf("case %s: %d box values for %d samples", c.Name, len(boxes), n)
 	}
 	for i := range masks {
 		b := boxes[4*i:]

@@ -118,6 +118,12 @@ func runLatentPack(_ context.Context, c *Case, _ Options) (*Outputs, error) {
 		return nil, err
 	}
 	ch, h, w := args.Channels, args.Height, args.Width
+	if ch < 1 || h < 2 || w < 2 || h%2 != 0 || w%2 != 0 {
+		return nil, fmt.Errorf("case %s: latents of %d channels and %d×%d cannot be packed; both sides must be even", c.Name, ch, h, w)
+	}
+	if latents.Len()%(ch*h*w) != 0 || tokens.Len()%(ch*h*w) != 0 {
+		return nil, fmt.Errorf("case %s: latents %v and tokens %v do not have %d channels of %d×%d", c.Name, latents.Shape, tokens.Shape, ch, h, w)
+	}
 	out := NewOutputs()
 	b := latents.Len() / (ch * h * w)
 	out.Float32("packed", []int{b, h * w / 4, 4 * ch}, flux.Pack(latents.Floats(), b, ch, h, w))
@@ -139,6 +145,9 @@ func runLoRATargets(_ context.Context, c *Case, _ Options) (*Outputs, error) {
 		Rank    int         `json:"rank"`
 	}
 	if err := c.Args(&args); err != nil {
+		return nil, err
+	}
+	if err := c.atLeastOne(map[string]int{"rank": args.Rank}); err != nil {
 		return nil, err
 	}
 	config, err := args.Config.Complete()

@@ -18,12 +18,19 @@ func runMaskBox(_ context.Context, c *Case, _ Options) (*Outputs, error) {
 	if args.Form != flow.Paper && args.Form != flow.Corrected {
 		return nil, fmt.Errorf("form %q: paper or corrected wanted", args.Form)
 	}
-	boxes, err := c.hostInput("boxes")
+	t, err := c.Input("boxes")
+	if err != nil {
+		return nil, err
+	}
+	if len(t.Shape) != 2 || t.Shape[1] != 4 {
+		return nil, fmt.Errorf("case %s: input boxes has shape %v, want [n, 4]", c.Name, t.Shape)
+	}
+	boxes, err := c.numbers("boxes", t.Shape...)
 	if err != nil {
 		return nil, err
 	}
 	var found []flow.Box
-	for v := boxes.Floats(); len(v) >= 4; v = v[4:] {
+	for v := boxes; len(v) >= 4; v = v[4:] {
 		found = append(found, flow.Box{CX: v[0], CY: v[1], W: v[2], H: v[3]})
 	}
 	box := reward.MaskBox(args.Form, found)

@@ -26,6 +26,9 @@ func runRewardSchedule(_ context.Context, c *Case, _ Options) (*Outputs, error) 
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
+	if args.Updates < 0 || args.Updates > maxSteps {
+		return nil, fmt.Errorf("reward_schedule: updates is %d, want 0…%d", args.Updates, maxSteps)
+	}
 	rates := make([]float64, args.Updates)
 	for i := range rates {
 		rates[i] = s.Rate(i + 1)

@@ -40,7 +40,7 @@ func runSciScore(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 
 // scorePairs rates two picture files for each prompt.
 func scorePairs(ctx context.Context, c *Case, s *reward.SciScore, args sciscoreArgs) (*Outputs, error) {
-	if len(args.Images) != 2*len(args.Prompts) {
+	if len(args.Prompts) == 0 || len(args.Images) != 2*len(args.Prompts) {
 		return nil, fmt.Errorf("%d images for %d prompts: two each wanted", len(args.Images), len(args.Prompts))
 	}
 	pictures := make([]*picture.Picture, len(args.Images))
@@ -96,6 +96,9 @@ func scoreRewards(ctx context.Context, c *Case, s *reward.SciScore, prompts []st
 	t, err := c.hostInput("images")
 	if err != nil {
 		return nil, err
+	}
+	if len(t.Shape) != 4 || t.Shape[1] != 3 || t.Shape[0] != len(prompts) || t.Len() == 0 {
+		return nil, fmt.Errorf("input images has shape %v, want [%d, 3, height, width], one for each prompt", t.Shape, len(prompts))
 	}
 	images := reward.Images{Data: t.Floats(), B: t.Shape[0], H: t.Shape[2], W: t.Shape[3]}
 	var levels []byte

@@ -42,6 +42,9 @@ func openNetwork(c *Case, o Options, grid [2]int, guidance float64) (*network, e
 	if err != nil {
 		return nil, err
 	}
+	if err := c.checkGrid(grid); err != nil {
+		return nil, err
+	}
 	be, err := o.Backend()
 	if err != nil {
 		return nil, err
@@ -132,6 +135,15 @@ func runRollout(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	if err := c.Args(&args); err != nil {
 		return nil, err
 	}
+	if err := c.checkScheduler(args.Scheduler); err != nil {
+		return nil, err
+	}
+	if err := flow.AllForms(args.Form).Validate(); err != nil {
+		return nil, err
+	}
+	if args.Steps < 1 || args.Steps > maxSteps {
+		return nil, fmt.Errorf("case %s: steps is %d, want 1…%d", c.Name, args.Steps, maxSteps)
+	}
 	net, err := openNetwork(c, o, args.Grid, args.Guidance)
 	if err != nil {
 		return nil, err
@@ -208,14 +220,19 @@ func runSFTStep(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 		return nil, err
 	}
 	defer learner.Close()
+	if err := c.atLeastOne(map[string]int{"steps": args.Steps, "micro_batches": args.Micro}); err != nil {
+		return nil, err
+	}
 	var losses, micro, norms []float32
 	var rates []float64
 	for k := range args.Steps {
-		batches := make([]trainer.Example, args.Micro)
-		for a := range batches {
-			if batches[a], err = readExample(c, fmt.Sprintf("step%d.micro%d.", k, a), args.Weighting); err != nil {
+		var batches []trainer.Example
+		for a := range args.Micro {
+			e, err := readExample(c, net, fmt.Sprintf("step%d.micro%d.", k, a), args.Weighting)
+			if err != nil {
 				return nil, err
 			}
+			batches = append(batches, e)
 		}
 		r, err := learner.SFT(ctx, batches)
 		if err != nil {
@@ -245,14 +262,15 @@ func openLearner(c *Case, o Options, grid [2]int, guidance, alpha float64, opt o
 	return trainer.NewLearner(net.be, net.model, adapter, opt.config(), net.set, graph.None), net, nil
 }
 
-func readExample(c *Case, prefix, weighting string) (e trainer.Example, err error) {
-	if e.Latents, err = floats(c, prefix+"latents"); err != nil {
+func readExample(c *Case, net *network, prefix, weighting string) (e trainer.Example, err error) {
+	if e.Sigma, err = c.shaped(prefix+"sigma", -1); err != nil {
 		return e, err
 	}
-	if e.Noise, err = floats(c, prefix+"noise"); err != nil {
+	shape := []int{len(e.Sigma), net.set.Grid.Tokens(), net.model.InChannels}
+	if e.Latents, err = c.shaped(prefix+"latents", shape...); err != nil {
 		return e, err
 	}
-	if e.Sigma, err = floats(c, prefix+"sigma"); err != nil {
+	if e.Noise, err = c.shaped(prefix+"noise", shape...); err != nil {
 		return e, err
 	}
 	for _, s := range e.Sigma {
@@ -262,8 +280,10 @@ func readExample(c *Case, prefix, weighting string) (e trainer.Example, err erro
 		}
 		e.Weight = append(e.Weight, w)
 	}
-	e.Conditioning, err = conditioning(c, prefix)
-	return e, err
+	if e.Conditioning, err = conditioning(c, prefix); err != nil {
+		return e, err
+	}
+	return e, net.fits(c, Tensor{Shape: shape}, e.Conditioning)
 }
 
 // learned records the adapter and its moments under the names of the adapter file.
@@ -306,11 +326,16 @@ func runOFTStep(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	if err != nil {
 		return nil, err
 	}
-	pairs := make([]trainer.Pair, args.Pairs)
-	for p := range pairs {
-		if pairs[p], err = readPair(c, p, args.Form, args.Churn, args.Grid); err != nil {
+	if err := c.atLeastOne(map[string]int{"pairs": args.Pairs, "accumulate_pairs": args.Accumulate}); err != nil {
+		return nil, err
+	}
+	var pairs []trainer.Pair
+	for p := range args.Pairs {
+		pair, err := readPair(c, net, p, args.Form, args.Churn)
+		if err != nil {
 			return nil, err
 		}
+		pairs = append(pairs, pair)
 	}
 	var loss, logProb, logProbRef, norms []float32
 	var rates []float64
@@ -338,31 +363,34 @@ func runOFTStep(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	return out, nil
 }
 
-func readPair(c *Case, p int, form flow.Form, churn float64, grid [2]int) (pair trainer.Pair, err error) {
-	prefix := fmt.Sprintf("pair%d.", p)
-	sigmas, err := floats(c, "sigmas")
-	if err != nil {
+func readPair(c *Case, net *network, p int, form flow.Form, churn float64) (pair trainer.Pair, err error) {
+	if err := flow.AllForms(form).Validate(); err != nil {
 		return pair, err
 	}
-	if pair.Timesteps, err = floats(c, "timesteps"); err != nil {
+	prefix, grid, channels := fmt.Sprintf("pair%d.", p), net.set.Grid, net.model.InChannels
+	if pair.Steps, err = c.steps(form, churn); err != nil {
 		return pair, err
 	}
-	pair.Steps = flow.Steps(form, sigmas, churn)
-	latents, err := floats(c, prefix+"latents")
-	if err != nil {
+	if pair.Timesteps, err = c.shaped("timesteps", len(pair.Steps)); err != nil {
 		return pair, err
 	}
-	rewards, err := floats(c, prefix+"rewards")
+	rewards, err := c.numbers(prefix+"rewards", 2)
 	if err != nil {
 		return pair, err
 	}
 	pair.Rewards = wide(rewards)
-	for _, sample := range split(latents, len(rewards)) {
-		pair.Latents = append(pair.Latents, split(sample, len(sigmas)))
-	}
-	if pair.Masks, err = readMasks(c, prefix+"boxes", form, grid, len(rewards)); err != nil {
+	latents, err := c.shaped(prefix+"latents", len(rewards), len(pair.Steps)+1, grid.Tokens(), channels)
+	if err != nil {
 		return pair, err
 	}
-	pair.Conditioning, err = conditioning(c, prefix)
-	return pair, err
+	for _, sample := range split(latents, len(rewards)) {
+		pair.Latents = append(pair.Latents, split(sample, len(pair.Steps)+1))
+	}
+	if pair.Masks, err = readMasks(c, prefix+"boxes", form, [2]int{grid.Rows, grid.Columns}, len(rewards)); err != nil {
+		return pair, err
+	}
+	if pair.Conditioning, err = conditioning(c, prefix); err != nil {
+		return pair, err
+	}
+	return pair, net.fits(c, Tensor{Shape: []int{1, grid.Tokens(), channels}}, pair.Conditioning)
 }

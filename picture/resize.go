@@ -100,11 +100,10 @@ func newTaps(in, out int, f Filter) taps {
 // Resize gives the picture in another size with the pixel values of Pillow's 8-bit resize: the horizontal pass first,
 // rounded to 8 bits, then the vertical one; a pass that keeps its side is skipped.
 func (p *Picture) Resize(width, height int, f Filter) (*Picture, error) {
-	if err := checkSize(width, height); err != nil {
-		return nil, fmt.Errorf("resize: %w", err)
-	}
-	if err := checkSize(width, p.Height); err != nil {
-		return nil, fmt.Errorf("resize: %w", err)
+	for _, size := range [][2]int{{width, height}, {width, p.Height}, {p.Width, p.Height}} {
+		if err := checkSize(size[0], size[1]); err != nil {
+			return nil, fmt.Errorf("resize: %w", err)
+		}
 	}
 	if !f.known() {
 		return nil, fmt.Errorf("resize: filter %d: not known; use 1 (lanczos), 2 (bilinear) or 3 (bicubic)", f)
