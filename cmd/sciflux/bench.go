@@ -108,9 +108,12 @@ func (o *stepOptions) check() error {
 	if o.text == 0 {
 		o.text = text
 	}
-	for flag, n := range map[string]int{"batch": o.batch, "image-tokens": o.image, "text-tokens": o.text, "steps": o.steps, "rank": o.rank} {
-		if n < 1 {
-			return bad(flag, itoa(n), "give at least 1")
+	for _, one := range []struct {
+		flag string
+		n    int
+	}{{"batch", o.batch}, {"image-tokens", o.image}, {"text-tokens", o.text}, {"steps", o.steps}, {"rank", o.rank}} {
+		if one.n < 1 {
+			return bad(one.flag, itoa(one.n), "give at least 1")
 		}
 	}
 	return nil

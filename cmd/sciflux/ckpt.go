@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -46,6 +47,15 @@ type listed struct {
 	StageEnd bool      `json:"stage_end"`
 	OK       bool      `json:"ok"` // readable; of verify: all parts are what was written
 	Error    string    `json:"error,omitempty"`
+	Damaged  []badPart `json:"damaged,omitempty"` // of verify
+}
+
+// badPart is a part of a checkpoint that is not what was written.
+type badPart struct {
+	Part   string `json:"part"`
+	Key    string `json:"key"`
+	SHA256 string `json:"sha256"` // it should have
+	Error  string `json:"error"`
 }
 
 func (a *app) runCheckpoints(ctx context.Context, name, config string, verify bool) error {
@@ -96,17 +106,41 @@ func listedOf(ctx context.Context, points store.Checkpoints, e store.Entry, veri
 	if l.OK = err == nil; err != nil {
 		l.Error = err.Error()
 	}
+	if e.Err == nil && err != nil {
+		l.Damaged = badParts(ctx, points.Objects, e.Manifest.Parts)
+	}
 	return l
+}
+
+// badParts finds every part that differs from what its manifest says.
+func badParts(ctx context.Context, objects store.Objects, parts []store.PartInfo) (bad []badPart) {
+	for _, p := range parts {
+		if err := store.Check(ctx, objects, p.Object); err != nil {
+			bad = append(bad, badPart{p.Name, p.Object.Key, p.Object.SHA256, err.Error()})
+		}
+	}
+	return bad
+}
+
+// verdict is what a person has to know of a checkpoint.
+func (l listed) verdict() string {
+	if l.OK {
+		return "ok"
+	}
+	if len(l.Damaged) == 0 {
+		return l.Error
+	}
+	var parts []string
+	for _, p := range l.Damaged {
+		parts = append(parts, fmt.Sprintf("part %s, SHA-256 %s: %s", p.Part, p.SHA256, p.Error))
+	}
+	return strings.Join(parts, "; ")
 }
 
 func checkpointTable(w io.Writer, list []listed) {
 	var rows [][]string
 	for _, l := range list {
-		verdict := "ok"
-		if !l.OK {
-			verdict = l.Error
-		}
-		rows = append(rows, []string{string(l.Stage), fmt.Sprint(l.Step), fmt.Sprint(l.Epoch), report.Bytes(l.Bytes), l.Created, l.SHA256, verdict})
+		rows = append(rows, []string{string(l.Stage), fmt.Sprint(l.Step), fmt.Sprint(l.Epoch), report.Bytes(l.Bytes), l.Created, l.SHA256, l.verdict()})
 	}
 	console.Table(w, []string{"stage", "step", "epoch", "size", "created", "manifest sha256", "verdict"}, rows)
 }

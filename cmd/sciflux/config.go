@@ -57,9 +57,9 @@ func (a *app) configShowCommand() *cobra.Command {
 			}
 			type shown struct {
 				Hash   string         `json:"hash"`
-				Config configs.Config `json:"config"`
+				Config map[string]any `json:"config"` // by the keys of the schema
 			}
-			return a.print.Value(shown{cfg.Hash(), cfg}, func(w io.Writer) { fmt.Fprintf(w, "# hash %s\n%s", cfg.Hash(), cfg.Resolved()) })
+			return a.print.Value(shown{cfg.Hash(), cfg.Values()}, func(w io.Writer) { fmt.Fprintf(w, "# hash %s\n%s", cfg.Hash(), cfg.Resolved()) })
 		},
 	}
 	c.Flags().StringArrayVar(&set, "set", nil, "set a key, as sft.lr=1e-4; may be repeated")

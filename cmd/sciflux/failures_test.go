@@ -5,8 +5,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -76,6 +78,13 @@ func TestUsageErrors(t *testing.T) {
 		{"parity --dtype float16 nowhere", []string{"float16", "bfloat16"}},
 		{"parity --device tpu nowhere", []string{"--device"}},
 		{"up --s3-port 99999", []string{"99999", "65535"}},
+		{"bench step --model world --batch 0 --rank 0 --steps 0", []string{"--batch 0"}},
+		{"generate --model world --prompt x --size -64", []string{"--size -64", "above 0"}},
+		{"generate --model world --prompt x --steps -3", []string{"-3"}},
+		{"score --model world --prompt x", []string{"usage: sciflux score --model DIR --prompt TEXT IMAGE"}},
+		{"data inspect", []string{"usage: sciflux data inspect DIR"}},
+		{"resume world --set oft.epochs=-1", []string{"oft.epochs"}},
+		{"run world --set reward.sciscore=https://models.example/sciscore", []string{"reward.sciscore", "is an address", "copy it"}},
 		{"data world --out x --side 3", []string{"at least 16"}},
 		{"config show nosuch", []string{"nosuch"}},
 	} {
@@ -266,10 +275,29 @@ func TestRunsThatCannotStart(t *testing.T) {
 	}
 	drawn := filepath.Join(t.TempDir(), "drawn")
 	want(t, 0, state, "data", "world", "--train", "32", "--out", drawn)
+	wordless, scorer := copied(t, "world"), copied(t, "world-sciscore")
+	damage{file: "tokenizer_2/tokenizer.json", spoil: removed}.apply(t, wordless)
+	damage{file: "tokenizer_2/spiece.model", spoil: removed}.apply(t, wordless)
+	damage{file: "model.safetensors", spoil: cut}.apply(t, scorer)
+	whole := func(int, *storedRow) {}
+	own, rowless := ownData(t, 3, whole), ownData(t, 0, whole)
+	torn := ownData(t, 3, func(_ int, r *storedRow) { r.Right[0].Bytes = cut(r.Right[0].Bytes) })
+	nounless := ownData(t, 3, func(i int, r *storedRow) { r.Object = []string{"apple", "", "apple"}[i] })
+	const unmasked, masked = " oft.mask.policy=full eval.splits=test", " oft.mask.policy=detector eval.splits=test oft.mask.detector="
+	noObject := promptFile(t, map[string]string{"prompt": "an apple in spring", "object": "apple"}, map[string]string{"prompt": "a leaf in autumn"})
 	for i, c := range []struct {
 		set   string
 		words []string
 	}{
+		{"model.pipeline=" + wordless, []string{"tokenizer_2"}},
+		{"reward.sciscore=" + scorer, []string{"open reward.sciscore " + scorer, "model.safetensors", "name a CLIP model folder"}},
+		{"reward.sciscore=" + filepath.Join(empty, "none"), []string{"open reward.sciscore " + empty, "no such file", "name a CLIP model folder"}},
+		{"data.source=" + rowless + unmasked, []string{rowless, "split train: no rows", "choose another split"}},
+		{"data.source=" + torn + unmasked, []string{torn, "row 0 of train: explicit picture 0", "sciflux data inspect"}},
+		{"data.source=" + own + " data.train_split=trian" + unmasked, []string{own, "trian"}},
+		{"data.source=" + own + " data.prompts=" + noObject + masked + empty, []string{noObject, `prompt 1 "a leaf in autumn" names no object`, "oft.mask.policy"}},
+		{"data.source=" + nounless + masked + empty, []string{nounless, `prompt 1 "an apple in spring 1" names no object`}},
+		{"data.source=" + own + " data.prompts=" + promptFile(t) + unmasked, []string{"prompts.json", "there are none"}},
 		{"model.pipeline=" + model, []string{"vae"}},
 		{"data.source=" + empty + " oft.mask.policy=none", []string{empty}},
 		{"data.source=" + drawn + " oft.mask.policy=none data.prompts=" + prompts, []string{prompts}},
@@ -286,6 +314,97 @@ func TestRunsThatCannotStart(t *testing.T) {
 		if s := show(t, state, name); s.Status != "failed" {
 			t.Errorf("%s: status %s", c.set, s.Status)
 		}
+	}
+}
+
+// Services that answer but do not let this user in: the key to correct is named, the secret is not, and nothing is started.
+func TestServicesThatRefuse(t *testing.T) {
+	up := decode[struct {
+		Temporal string `json:"temporal_address"`
+		S3       string `json:"s3_endpoint"`
+		Bucket   string
+	}](t, inside(t, smokeRun(t), "up", "--json").out)
+	const secret = "b4dK3yb4dK3yb4dK3y"
+	text, err := os.ReadFile(filepath.Join(smokeRun(t), "services", "credentials.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("UNKNOWN_ACCESS_KEY", "somebody")
+	t.Setenv("AWS_ACCESS_KEY_ID", decode[map[string]string](t, string(text))["access_key"])
+	t.Setenv("AWS_SECRET_ACCESS_KEY", secret)
+	state, disk := t.TempDir(), "store.kind=disk store.path="+t.TempDir()+" "
+	external := "store.kind=s3 store.endpoint=" + up.S3 + " "
+	for name, c := range map[string]struct {
+		set   string
+		words []string
+	}{
+		"wrong secret":       {external + "store.bucket=" + up.Bucket, []string{up.Bucket, "credentials"}},
+		"unknown access key": {external + "store.access_key.env=UNKNOWN_ACCESS_KEY store.bucket=" + up.Bucket, []string{up.Bucket + " at " + up.S3, "store.access_key"}},
+		"no such bucket":     {external + "store.bucket=nosuch", []string{"nosuch", "store.bucket"}},
+		"unset variable":     {external + "store.secret_key.env=NOT_SET_ANYWHERE", []string{"store.secret_key", "NOT_SET_ANYWHERE is not set", "export it"}},
+		"no secret file":     {external + "store.secret_key.file=/nowhere/secret", []string{"store.secret_key.file /nowhere/secret", "no such file"}},
+		"empty secret file":  {external + "store.access_key.file=" + written(t, "key", "\n"), []string{"store.access_key.file", "empty"}},
+		"no such namespace":  {disk + "temporal.namespace=nosuch temporal.address=" + up.Temporal, []string{"temporal namespace nosuch", "temporal.namespace"}},
+		"no certificate":     {disk + "temporal.tls.ca_file=" + written(t, "ca.pem", "none") + " temporal.address=" + up.Temporal, []string{"ca.pem", "no certificate", "temporal.tls"}},
+		"a key without file": {disk + "temporal.api_key.env=NOT_SET_ANYWHERE temporal.address=" + up.Temporal, []string{"temporal.api_key", "NOT_SET_ANYWHERE"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := fails(t, 2, state, c.words, append([]string{"run", "world-smoke", "--name", strings.ReplaceAll(name, " ", "-")}, sets(strings.Fields(c.set)...)...)...)
+			if strings.Contains(r.err+r.out, secret) {
+				t.Errorf("the secret is printed: %s", r)
+			}
+		})
+	}
+	if _, err := os.Stat(servicesDir(state)); err == nil {
+		t.Error("services were started all the same")
+	}
+	err = filepath.WalkDir(state, func(file string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if text, _ := os.ReadFile(file); bytes.Contains(text, []byte(secret)) {
+			t.Errorf("%s holds the secret", file)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A disk that is nearly full is told before the services make their database on it.
+func TestNoSpaceOnTheDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=32m"); err != nil {
+		t.Skipf("a small disk cannot be mounted here: %v", err)
+	}
+	defer func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, args := range [][]string{{"up"}, {"run", "world-smoke"}} {
+		fails(t, 1, dir, []string{"start services " + servicesDir(dir), "MiB left on the disk", "free some space or choose another state folder"}, args...)
+	}
+	v := decode[machine](t, inside(t, dir, "doctor", "--json").out)
+	if v.FreeDisk > 32<<20 || !slices.ContainsFunc(v.Warnings, func(w string) bool { return strings.Contains(w, "disk of the state folder") }) {
+		t.Errorf("doctor sees %d bytes free and warns of %q", v.FreeDisk, v.Warnings)
+	}
+}
+
+// A run that failed on its input goes on when that is mended, under its own name.
+func TestMendedInputIsResumed(t *testing.T) {
+	state, scorer := smokeRun(t), t.TempDir()
+	fails(t, 3, state, []string{"reward.sciscore " + scorer, "config.json"}, tiny("mended", "reward.sciscore="+scorer)...)
+	if s := show(t, state, "mended"); s.Status != "failed" || s.Step != 0 {
+		t.Errorf("%+v", s)
+	}
+	if err := os.CopyFS(scorer, os.DirFS(copied(t, "world-sciscore"))); err != nil {
+		t.Fatal(err)
+	}
+	want(t, 0, state, "resume", "mended")
+	if s := show(t, state, "mended"); s.Status != "completed" || len(s.Adapter.SHA256) != 64 {
+		t.Errorf("%+v", s)
 	}
 }
 

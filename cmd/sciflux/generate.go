@@ -58,6 +58,9 @@ type drawn struct {
 }
 
 func (a *app) runGenerate(ctx context.Context, o generateOptions) error {
+	if o.steps < 0 || o.size < 0 {
+		return run.Errorf(run.ClassConfig, "use", fmt.Sprintf("--steps %d --size %d", o.steps, o.size), "give numbers above 0, or 0 for the model's own", "not allowed")
+	}
 	pipe, err := a.openPipeline(o.model)
 	if err != nil {
 		return err

@@ -74,11 +74,17 @@ type process struct {
 // startUntil starts a command and waits for the first line of the moment's stage.
 func startUntil(t *testing.T, state string, m moment, args ...string) process {
 	t.Helper()
+	return startUntilLine(t, state, m.reached, args...)
+}
+
+// startUntilLine starts a command and waits for a line of its output.
+func startUntilLine(t *testing.T, state string, reached func(line string) bool, args ...string) process {
+	t.Helper()
 	now := make(chan struct{})
 	var once sync.Once
 	p := process{command(t.Context(), state, args...), &output{}, make(chan struct{})}
 	p.out.line = func(line string) {
-		if m.reached(line) {
+		if reached(line) {
 			once.Do(func() { close(now) })
 		}
 	}
@@ -93,9 +99,9 @@ func startUntil(t *testing.T, state string, m moment, args ...string) process {
 	select {
 	case <-now:
 	case <-p.ended:
-		t.Fatalf("the run ended before %+v: %v\n%s", m, p.ProcessState, p.out)
+		t.Fatalf("%v ended too soon: %v\n%s", args, p.ProcessState, p.out)
 	case <-time.After(5 * time.Minute):
-		t.Fatalf("%+v never came:\n%s", m, p.out)
+		t.Fatalf("%v never came so far:\n%s", args, p.out)
 	}
 	return p
 }

@@ -146,6 +146,10 @@ func checkBucket(ctx context.Context, o s3.Options) error {
 	if err == nil {
 		err = bucket.Check(ctx)
 	}
+	if errors.Is(err, store.ErrNotExist) { // the answer has no body that would say which
+		return run.Errorf(run.ClassConfig, "reach store", o.Bucket+" at "+o.Endpoint, "create the bucket, or check store.bucket and the credentials in store.access_key and store.secret_key",
+			"no such bucket, or an access key that the service does not know")
+	}
 	var classified *run.Error
 	if err != nil && !errors.As(err, &classified) {
 		return &run.Error{Class: run.ClassStorage, Op: "reach store", Subject: o.Endpoint, Cause: err, Hint: "check store.endpoint and that the service runs"}

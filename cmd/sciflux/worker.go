@@ -41,11 +41,16 @@ func (a *app) runWorker(ctx context.Context, config string, set []string) error 
 		return err
 	}
 	queues := run.QueuesOf(cfg)
-	type at struct {
-		Event string     `json:"event"`
-		Queue run.Queues `json:"queues"`
+	type named struct {
+		Control string `json:"control"`
+		CPU     string `json:"cpu"`
+		GPU     string `json:"gpu"`
 	}
-	a.print.Event(at{"working", queues}, "working on queue "+queues.Control+"; Ctrl-C stops after the step in hand")
+	type at struct {
+		Event string `json:"event"`
+		Queue named  `json:"queues"`
+	}
+	a.print.Event(at{"working", named(queues)}, "working on queue "+queues.Control+"; Ctrl-C stops after the step in hand")
 	<-ctx.Done()
 	return c.close()
 }
