@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"github.com/sciflux/sciflux/reward"
 	"github.com/sciflux/sciflux/run"
 	"github.com/sciflux/sciflux/store"
+	"github.com/sciflux/sciflux/store/safetensors"
 )
 
 // Prepare implements activities.Preparer: it opens everything the config names, so that whatever is wrong with it is
@@ -85,7 +87,8 @@ func checkPaths(c configs.Config) error {
 	return nil
 }
 
-// readable reports why a file or folder cannot be read, or which of the files it must hold is missing.
+// readable reports why a file or folder cannot be read, which of the files it must hold is missing, or which of its
+// weights are cut off.
 func readable(path string, holds []string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -99,8 +102,19 @@ func readable(path string, holds []string) error {
 		return err
 	}
 	for _, pattern := range holds {
-		if found, err := fs.Glob(os.DirFS(path), pattern); err != nil || len(found) == 0 {
+		found, err := fs.Glob(os.DirFS(path), pattern)
+		if err != nil || len(found) == 0 {
 			return fmt.Errorf("there is no %s in it", pattern)
+		}
+		for _, name := range found {
+			if filepath.Ext(name) != ".safetensors" {
+				continue
+			}
+			weights, err := safetensors.Open(filepath.Join(path, name)) // reads the header alone
+			if err != nil {
+				return err
+			}
+			weights.Close()
 		}
 	}
 	return nil

@@ -35,9 +35,16 @@ func freshStudio(t *testing.T) (s *Studio, dir string) {
 // data set drawn, with the key, the path, the class and a cure.
 func TestPathsAreCheckedFirst(t *testing.T) {
 	empty := t.TempDir()
-	halfScorer := t.TempDir()
-	for _, name := range []string{"config.json", "preprocessor_config.json"} {
-		if err := os.WriteFile(filepath.Join(halfScorer, name), []byte("{}"), 0o600); err != nil {
+	halfScorer, cutScorer := t.TempDir(), t.TempDir()
+	weights, err := models.Files.ReadFile("world-sciscore/model.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, data := range map[string][]byte{
+		halfScorer + "/config.json": []byte("{}"), halfScorer + "/preprocessor_config.json": []byte("{}"),
+		cutScorer + "/config.json": []byte("{}"), cutScorer + "/preprocessor_config.json": []byte("{}"), cutScorer + "/model.safetensors": weights[:len(weights)-1],
+	} {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -56,6 +63,7 @@ func TestPathsAreCheckedFirst(t *testing.T) {
 		{"reward.sciscore", "/nowhere/sciscore", nil, run.ClassModel, "no such file"},
 		{"reward.sciscore", empty, nil, run.ClassModel, "config.json"},
 		{"reward.sciscore", halfScorer, nil, run.ClassModel, "*.safetensors"},
+		{"reward.sciscore", cutScorer, nil, run.ClassModel, "model.safetensors"},
 	} {
 		t.Run(c.key+" "+filepath.Base(c.path), func(t *testing.T) {
 			s, dir := freshStudio(t)
