@@ -75,7 +75,7 @@ func TestPanicsOfEveryActivity(t *testing.T) {
 }
 
 // explosive is a stage whose every method panics: the methods of a nil interface would too, but with another text.
-type explosive struct{ recorder }
+type explosive struct{}
 
 func (e *explosive) Prepare(context.Context, run.Spec, activities.Monitor) (activities.PrepareResult, error) {
 	panic("bang")

@@ -205,7 +205,7 @@ func TestErrorTexts(t *testing.T) {
 func TestClassesThroughWrapping(t *testing.T) {
 	classes := []run.Class{run.ClassConfig, run.ClassData, run.ClassModel, run.ClassStorage, run.ClassPreempted, run.ClassOOM, run.ClassNonFinite, run.ClassHang, run.ClassCancelled, run.ClassInternal}
 	rapid.Check(t, func(t *rapid.T) {
-		var err error = io.ErrUnexpectedEOF
+		err := io.ErrUnexpectedEOF
 		want := run.ClassInternal
 		for range rapid.IntRange(0, 6).Draw(t, "layers") {
 			switch rapid.IntRange(0, 2).Draw(t, "layer") {

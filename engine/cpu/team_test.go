@@ -129,7 +129,8 @@ func TestPanicsOfAllTasks(t *testing.T) {
 
 // TestTeamsAreShared: backends with equal thread counts use one team, so that several never crowd the machine.
 func TestTeamsAreShared(t *testing.T) {
-	if teamOf(3) != teamOf(3) || teamOf(3) == teamOf(2) || teamOf(2).size != 2 {
+	three, again, two := teamOf(3), teamOf(3), teamOf(2)
+	if three != again || three == two || two.size != 2 {
 		t.Error("teams of equal size differ, or teams of different size are one")
 	}
 }
