@@ -340,7 +340,7 @@ func TestServicesThatRefuse(t *testing.T) {
 	}{
 		"wrong secret":       {external + "store.bucket=" + up.Bucket, []string{up.Bucket, "credentials"}},
 		"unknown access key": {external + "store.access_key.env=UNKNOWN_ACCESS_KEY store.bucket=" + up.Bucket, []string{up.Bucket + " at " + up.S3, "store.access_key"}},
-		"no such bucket":     {external + "store.bucket=nosuch", []string{"nosuch", "store.bucket"}},
+		"no such bucket":     {external + "store.bucket=nosuch", []string{"nosuch", "bucket name"}},
 		"unset variable":     {external + "store.secret_key.env=NOT_SET_ANYWHERE", []string{"store.secret_key", "NOT_SET_ANYWHERE is not set", "export it"}},
 		"no secret file":     {external + "store.secret_key.file=/nowhere/secret", []string{"store.secret_key.file /nowhere/secret", "no such file"}},
 		"empty secret file":  {external + "store.access_key.file=" + written(t, "key", "\n"), []string{"store.access_key.file", "empty"}},
