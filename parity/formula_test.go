@@ -156,6 +156,9 @@ func TestDensitiesByFormula(t *testing.T) {
 			weight = append(weight, map[string]float64{"none": 1, "sigma_sqrt": 1 / (s * s), "cosmap": 2 / (math.Pi * (1 - 2*s + 2*s*s))}[weighting])
 		}
 		in, n := NewOutputs(), len(draws)
+		if n == 0 {
+			t.Skip("every draw hangs on rounding")
+		}
 		in.Float32("draw", []int{n}, draws)
 		out := compute(t, "timestep_density", map[string]any{"density": kind, "mean": mean, "std": std, "scale": scale, "weighting": weighting, "scheduler": map[string]any{"shift": shift}}, in)
 		if got, err := out.tensors["index"].Int64s(); err != nil || !slices.Equal(got, index) {

@@ -12,11 +12,11 @@ import (
 type drawing []func(p *pen)
 
 func anyDrawing(t *rapid.T) (d drawing) {
-	eighth := func(name string, low, high int) float64 {
-		return float64(rapid.IntRange(8*low, 8*high).Draw(t, name))/8 + 0.03
+	eighth := func(name string, low, high int, off float64) float64 {
+		return float64(rapid.IntRange(8*low, 8*high).Draw(t, name))/8 + off
 	}
 	for range rapid.IntRange(1, 4).Draw(t, "shapes") {
-		x, y, a, b := eighth("x", -6, 70), eighth("y", -6, 70), eighth("a", 1, 18), eighth("b", 1, 18)
+		x, y, a, b := eighth("x", -6, 70, 0.03), eighth("y", -6, 70, 0.03), eighth("a", 1, 18, 0.011), eighth("b", 1, 18, 0.017)
 		c := rgb{rapid.IntRange(0, 255).Draw(t, "red"), rapid.IntRange(0, 255).Draw(t, "green"), 255}
 		d = append(d, []func(p *pen){
 			func(p *pen) { p.ell(x, y, a, b, c) },
