@@ -207,6 +207,11 @@ func thinned(kind string, faults []fault) []fault {
 				return true
 			}
 		}
+		for _, number := range []string{"guidance", "s_churn", "beta", "eps", "alpha", "rank"} { // any number is allowed
+			if f.what == "without "+number || strings.HasPrefix(f.what, number+" = -") {
+				return true
+			}
+		}
 		return false
 	})
 }

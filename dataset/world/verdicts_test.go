@@ -17,8 +17,8 @@ func verdicts(t *testing.T, change func(p Picture, u Tuple, i int) Picture) (asD
 	j := NewJudge()
 	missed = map[string]int{}
 	for i, u := range everyTuple() {
-		if i%3 == 0 {
-			continue // two thirds tell enough
+		if i/2%3 > 0 {
+			continue // a third, of every task, tells enough
 		}
 		right := i%2 == 0
 		r, err := j.Judge(change(u.Draw(right, 64), u, i), u)
