@@ -157,13 +157,14 @@ func splits(all []run.EvalResult) []splitResults {
 
 // Seconds is a duration as people write it.
 func Seconds(s float64) string {
+	n := int(math.Round(s))
 	switch {
-	case s < 60:
+	case s < 59.95: // what is not rounded to 60.0
 		return fmt.Sprintf("%.1f s", s)
-	case s < 3600:
-		return fmt.Sprintf("%d min %02d s", int(s)/60, int(s)%60)
+	case n < 3600:
+		return fmt.Sprintf("%d min %02d s", n/60, n%60)
 	}
-	return fmt.Sprintf("%d h %02d min", int(s)/3600, int(s)/60%60)
+	return fmt.Sprintf("%d h %02d min", n/3600, n/60%60)
 }
 
 // Bytes is a size in binary units.

@@ -94,7 +94,7 @@ func TestTicksCanBeToldApart(t *testing.T) {
 }
 
 func TestUnits(t *testing.T) {
-	for s, want := range map[float64]string{0.25: "0.2 s", 59: "59.0 s", 60: "1 min 00 s", 3723: "1 h 02 min"} {
+	for s, want := range map[float64]string{0.25: "0.2 s", 59: "59.0 s", 59.94: "59.9 s", 59.96: "1 min 00 s", 3599.7: "1 h 00 min", 60: "1 min 00 s", 3723: "1 h 02 min"} {
 		if got := Seconds(s); got != want {
 			t.Errorf("%v s: %q, want %q", s, got, want)
 		}

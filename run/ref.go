@@ -84,6 +84,9 @@ func BusySeconds(spans ...Span) float64 {
 // Keys is the object layout of one run. No key is a prefix directory of another, which some stores require.
 type Keys string
 
+// All is the prefix of every object of the run.
+func (k Keys) All() string { return k.under("") }
+
 // Config is the resolved config, YAML.
 func (k Keys) Config() string { return k.under("config.yaml") }
 

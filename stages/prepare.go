@@ -179,22 +179,30 @@ func (d *desk) checkPart(part []pictureKey) error {
 	return nil
 }
 
-// putConfig stores the resolved config, or finds that the run's name stands for another one.
+// putConfig stores the resolved config, or finds that the run's name stands for another one. A config that nothing has come
+// of yet, such as one that Prepare refused, gives way.
 func (s *Studio) putConfig(ctx context.Context, spec run.Spec) error {
 	key := spec.Job().ConfigKey
 	_, err := s.options.Objects.PutIfAbsent(ctx, key, strings.NewReader(spec.Config))
 	if !errors.Is(err, store.ErrPrecondition) {
 		return err
 	}
-	text, _, err := store.ReadAll(ctx, s.options.Objects, key)
+	text, there, err := store.ReadAll(ctx, s.options.Objects, key)
 	if err != nil {
 		return err
 	}
-	old, err := configs.Parse(string(text))
-	if err != nil || old.Hash() != spec.ConfigHash {
+	if old, err := configs.Parse(string(text)); err == nil && old.Hash() == spec.ConfigHash {
+		return nil
+	}
+	begun, err := store.Begun(ctx, s.options.Objects, spec.Name)
+	if err != nil {
+		return err
+	}
+	if begun {
 		return run.Errorf(run.ClassConfig, "start run", spec.Name, "give this one another name with --name", "the store holds a run of that name with another config")
 	}
-	return nil
+	_, err = s.options.Objects.PutIfMatch(ctx, key, strings.NewReader(spec.Config), there.ETag)
+	return err
 }
 
 // Recover implements activities.Preparer.

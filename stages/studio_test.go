@@ -261,10 +261,13 @@ func TestBadInputs(t *testing.T) {
 	}
 }
 
-// TestNameIsTaken: a run's name stands for one config.
+// TestNameIsTaken: a run's name stands for one config as soon as anything has come of it.
 func TestNameIsTaken(t *testing.T) {
 	objects := &store.Mem{}
 	must[activities.PrepareResult](t)(newStudio(t, objects).Prepare(context.Background(), testSpec(t), newWatcher(0)))
+	must[activities.PrepareResult](t)(newStudio(t, objects).Prepare(context.Background(), testSpec(t, "sft.lr=2"), newWatcher(0)))
+	must[activities.PrepareResult](t)(newStudio(t, objects).Prepare(context.Background(), testSpec(t), newWatcher(0)))
+	must[activities.ChunkResult](t)(newStudio(t, objects).TrainSFT(context.Background(), activities.SFTChunk{Job: testSpec(t).Job(), Stage: run.StageSFT, To: 1}, newWatcher(0)))
 	_, err := newStudio(t, objects).Prepare(context.Background(), testSpec(t, "sft.lr=1"), newWatcher(0))
 	if run.ClassOf(err) != run.ClassConfig || !strings.Contains(err.Error(), "--name") {
 		t.Errorf("%v", err)

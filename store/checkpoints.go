@@ -293,6 +293,13 @@ func (c Checkpoints) List(ctx context.Context, stage run.Stage) ([]Entry, error)
 	return entries, nil
 }
 
+// Begun says whether a run has left anything that depends on its config: more than the config itself and how it stands.
+func Begun(ctx context.Context, o Objects, name string) (bool, error) {
+	keys := run.Keys(name)
+	objects, err := o.List(ctx, keys.All())
+	return slices.ContainsFunc(objects, func(o Object) bool { return o.Key != keys.Config() && o.Key != keys.Summary() }), err
+}
+
 // Runs lists the names of all runs that have a checkpoint or any other object in the store.
 func Runs(ctx context.Context, o Objects) ([]string, error) {
 	objects, err := o.List(ctx, "runs/")

@@ -30,7 +30,8 @@ const (
 
 // Start starts a run, or attaches to the execution that is under way. A run that failed, was cancelled or whose history
 // is lost gets a new execution, which goes on from the manifests in the store. A completed run is not started again.
-// ErrOtherConfig is returned when the name is taken by a run with another config.
+// ErrOtherConfig is returned when the name is taken by a run with another config that is under way or complete; whether
+// a failed or cancelled one has left anything, Prepare finds out.
 func (r Runs) Start(ctx context.Context, spec run.Spec) (attached bool, err error) {
 	state, found, err := r.existing(ctx, spec)
 	if err != nil {
@@ -73,12 +74,13 @@ func (r Runs) existing(ctx context.Context, spec run.Spec) (run.Status, bool, er
 			return "", false, serviceError("read memo of run", spec.Name, err)
 		}
 	}
-	if hash != "" && hash != spec.ConfigHash {
+	status := statusOf(info.Status)
+	if over := status == run.StatusFailed || status == run.StatusCancelled; hash != "" && hash != spec.ConfigHash && !over {
 		return "", false, &run.Error{Class: run.ClassConfig, Op: "start run", Subject: spec.Name,
 			Cause: fmt.Errorf("%w (its hash is %.12s, this one's %.12s)", ErrOtherConfig, hash, spec.ConfigHash),
 			Hint:  "choose another --name, or go on with the old one by `sciflux resume " + spec.Name + "`"}
 	}
-	return statusOf(info.Status), true, nil
+	return status, true, nil
 }
 
 // statusOf is what Temporal's status means for a run.

@@ -408,6 +408,17 @@ func TestMendedInputIsResumed(t *testing.T) {
 	}
 }
 
+// A name is free as long as nothing has come of its config: who mends a wrong path need not find another name.
+func TestMendedConfigKeepsItsName(t *testing.T) {
+	state, nowhere := smokeRun(t), filepath.Join(t.TempDir(), "nowhere")
+	fails(t, 3, state, []string{"reward.sciscore", nowhere}, tiny("typo", "reward.sciscore="+nowhere)...)
+	want(t, 0, state, tiny("typo")...)
+	if s := show(t, state, "typo"); s.Status != "completed" {
+		t.Errorf("%+v", s)
+	}
+	fails(t, 2, state, []string{"another config", "--name"}, tiny("typo", "sft.lr=1e-5")...)
+}
+
 // sets are the flags of keys with values.
 func sets(keys ...string) (flags []string) {
 	for _, key := range keys {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sciflux/sciflux/configs"
 	"github.com/sciflux/sciflux/run"
+	"github.com/sciflux/sciflux/store"
 )
 
 type runOptions struct {
@@ -70,16 +71,31 @@ func (a *app) execute(ctx context.Context, cfg configs.Config, detach, resume bo
 		return err
 	}
 	defer file.Close()
-	if err := keep(dir, spec); err != nil {
-		return err
+	taken := nameTaken(dir, spec)
+	if taken == nil {
+		if err := keep(dir, spec); err != nil {
+			return err
+		}
 	}
 	s, err := a.connect(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
 	defer s.close()
+	if taken != nil { // a config that nothing came of gives way
+		begun, err := store.Begun(ctx, s.objects, spec.Name)
+		if err != nil {
+			return err
+		}
+		if begun {
+			return taken
+		}
+	}
 	attached, err := s.runs.Start(ctx, spec)
 	if err != nil {
+		return err
+	}
+	if err := keep(dir, spec); err != nil {
 		return err
 	}
 	a.announce(s, spec.Name, attached)

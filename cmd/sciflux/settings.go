@@ -61,15 +61,22 @@ func (a *app) saved(name string, set []string) (cfg configs.Config, ok bool, err
 	return cfg, true, err
 }
 
-// keep saves the config of a run in the state folder before anything starts. Another config of that name is an error.
+// nameTaken is the error of a name that stands for another config in this state folder.
+func nameTaken(state string, spec run.Spec) error {
+	text, err := os.ReadFile(filepath.Join(runDir(state, spec.Name), "config.yaml"))
+	if err != nil {
+		return nil
+	}
+	if old, err := configs.Parse(string(text)); err == nil && old.Hash() != spec.ConfigHash {
+		return run.Errorf(run.ClassConfig, "start run", spec.Name, "choose another --name, or go on with the old one by `sciflux resume "+spec.Name+"`",
+			"a run of this name exists with another config (its hash is %.12s, this one's %.12s)", old.Hash(), spec.ConfigHash)
+	}
+	return nil
+}
+
+// keep saves the config of a run in the state folder.
 func keep(state string, spec run.Spec) error {
 	path := filepath.Join(runDir(state, spec.Name), "config.yaml")
-	if text, err := os.ReadFile(path); err == nil {
-		if old, err := configs.Parse(string(text)); err == nil && old.Hash() != spec.ConfigHash {
-			return run.Errorf(run.ClassConfig, "start run", spec.Name, "choose another --name, or go on with the old one by `sciflux resume "+spec.Name+"`",
-				"a run of this name exists with another config (its hash is %.12s, this one's %.12s)", old.Hash(), spec.ConfigHash)
-		}
-	}
 	if err := os.WriteFile(path, []byte(spec.Config), 0o644); err != nil {
 		return run.Errorf(run.ClassConfig, "save config", path, "choose a state folder that can be written", "%w", err)
 	}
