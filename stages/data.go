@@ -243,7 +243,10 @@ func (d *desk) latents(ctx context.Context, r row, k int, key random.Key) ([]flo
 
 func (d *desk) posterior(ctx context.Context, r row, k int) (posterior, error) {
 	at := pictureKey{r.Index, k}
-	if p, ok := d.moments[at]; ok {
+	d.mu.Lock()
+	p, ok := d.moments[at]
+	d.mu.Unlock()
+	if ok {
 		return p, nil
 	}
 	data, err := r.right[k].Data()
@@ -265,9 +268,11 @@ func (d *desk) posterior(ctx context.Context, r row, k int) (posterior, error) {
 			planes[c*side*side+i] = float32(square.Pix[3*i+c])/127.5 - 1
 		}
 	}
-	p, err := d.pipe.VAE.Encode(ctx, engine.Wrap(planes, 1, 3, side, side))
+	p, err = d.pipe.VAE.Encode(ctx, engine.Wrap(planes, 1, 3, side, side))
 	if err == nil && d.cfg.Data.CacheLatents {
+		d.mu.Lock()
 		d.moments[at] = p
+		d.mu.Unlock()
 	}
 	return p, err
 }

@@ -197,6 +197,8 @@ func draw(key random.Key, d flow.Density) float64 {
 func (d *desk) rowOf(sample int) row {
 	n := len(d.rows)
 	epoch := sample / n
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.order.epoch != epoch || d.order.rows == nil {
 		d.order.epoch = epoch
 		d.order.rows = random.New(d.job.Seed).Purpose("sft order").Index(uint64(epoch)).Permutation(n)

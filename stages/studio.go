@@ -84,6 +84,7 @@ type desk struct {
 	judge   *world.Judge // nil for data that is not the world's
 	tests   map[string][]row
 
+	mu    sync.Mutex // of what follows: a late attempt may still work beside the one that replaced it
 	order struct {
 		epoch int
 		rows  []int

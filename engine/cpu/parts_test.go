@@ -48,12 +48,11 @@ func TestPartsOfProductsAreTheirProducts(t *testing.T) {
 			run(y.RowRange(0, top), x.RowRange(0, top), w, bias)
 			run(y.RowRange(top, m-top), x.RowRange(top, m-top), w, bias)
 			check("rows")
-			one, two := w, w
+			part := w.RowRange
 			if transposed {
-				one, two = w.ColRange(0, left), w.ColRange(left, n-left)
-			} else {
-				one, two = w.RowRange(0, left), w.RowRange(left, n-left)
+				part = w.ColRange
 			}
+			one, two := part(0, left), part(left, n-left)
 			run(y.ColRange(0, left), x, one, bias[:left])
 			run(y.ColRange(left, n-left), x, two, bias[left:])
 			check("columns")
