@@ -13,7 +13,7 @@ SERVER  := /cmd/|/internal/|/workflows/durability
 
 .PHONY: run smoke build test unit lint vuln bench soak peers docs deps clean
 
-run: build ## Draw the world, fine-tune in two stages, evaluate, write the report (about ten minutes on 2 cores)
+run: build ## Draw the world, fine-tune in two stages, evaluate, write the report (about eight minutes on 2 cores)
 	$(BIN) run world --state-dir $(STATE)
 
 smoke: build ## Both stages end to end in about a minute

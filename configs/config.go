@@ -49,8 +49,8 @@ type Model struct {
 	// Adapter to start from: a LoRA file or folder in diffusers, PEFT or kohya names. Empty: a fresh adapter. This starts
 	// a new run from weights; an interrupted run is continued with `sciflux resume`.
 	Adapter string `yaml:"adapter"`
-	// Compute type: auto takes bf16 where the processor multiplies it fast (AMX), else f32. Base weights are kept in the
-	// type of their files; adapter and optimiser are always fp32.
+	// Type that the matrices of the pipeline are kept in: auto as their files have them, f32, or bf16, which halves the
+	// memory of f32 files and rounds them once. Arithmetic, adapter and optimiser are always f32.
 	DType string `yaml:"dtype" default:"auto" enum:"auto|f32|bf16"`
 	// Length T5 prompts are padded to, in tokens; 0 takes the tokenizer's own. FLUX.1 dev 512, schnell 256.
 	TextTokens int `yaml:"text_tokens" default:"0" valid:">=0"`

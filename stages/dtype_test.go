@@ -1,0 +1,32 @@
+package stages
+
+import (
+	"context"
+	"testing"
+
+	"github.com/sciflux/sciflux/engine"
+	"github.com/sciflux/sciflux/store"
+)
+
+// TestMatricesAreKeptAsConfigured: model.dtype decides how the base is kept. The world's files hold f32.
+func TestMatricesAreKeptAsConfigured(t *testing.T) {
+	for dtype, want := range map[string]engine.DType{"auto": engine.Float32, "f32": engine.Float32, "bf16": engine.BFloat16} {
+		s, ctx, spec := newStudio(t, &store.Mem{}), context.Background(), testSpec(t, "model.dtype="+dtype)
+		if _, err := s.Prepare(ctx, spec, newWatcher(0)); err != nil {
+			t.Fatal(err)
+		}
+		d, err := s.desk(ctx, spec.Job())
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := map[engine.DType]int{}
+		for _, l := range d.pipe.Transformer.Layers() {
+			if layer, ok := d.pipe.Transformer.Layer(l.Name); ok {
+				kept[layer.Weight.DType()]++
+			}
+		}
+		if kept[want] == 0 || len(kept) != 1 {
+			t.Errorf("%s: matrices are kept as %v, want %s", dtype, kept, want)
+		}
+	}
+}
