@@ -130,3 +130,23 @@ func TestUpAgainIsTheSame(t *testing.T) {
 		t.Error(r)
 	}
 }
+
+// The adapter does not depend on how many parts the work is cut into, nor on a second process that takes some of them.
+func TestShardsAndWorkersDoNotMatter(t *testing.T) {
+	state := smokeRun(t)
+	work := []string{"oft.epochs=2", "oft.prompts_per_epoch=4", "eval.splits=[test_S]"}
+	alone := func(shards string) string {
+		name := "shards-" + shards
+		want(t, 0, state, tiny(name, append(work, "worker.shards="+shards)...)...)
+		return show(t, state, name).Adapter.SHA256
+	}
+	first := alone("1")
+	worker := startUntilLine(t, state, func(line string) bool { return strings.HasPrefix(line, "working on queue") }, "worker")
+	defer func() {
+		_ = worker.Process.Signal(syscall.SIGINT) // a killed one would be waited for by the server
+		<-worker.ended
+	}()
+	if got := alone("3"); len(first) != 64 || got != first {
+		t.Errorf("adapter %s in one part, %s in three with another worker", first, got)
+	}
+}
