@@ -167,20 +167,12 @@ func modelFaults(c *Case) []fault {
 func TestFaultsAreErrors(t *testing.T) {
 	seen := map[string]int{}
 	tried := 0
-	folders, err := Find(filepath.Join("..", "testdata", "golden"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, folder := range folders {
-		c, err := Open(folder)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, c := range goldenCases(t) {
 		seen[c.Kind]++
 		if n := seen[c.Kind]; costly(c.Kind) && n > 1 || n > 3 {
 			continue
 		}
-		t.Run(filepath.Base(folder), func(t *testing.T) {
+		t.Run(filepath.Base(c.Folder), func(t *testing.T) {
 			faults := append(append(modelFaults(c), inputFaults(c)...), argFaults(c, costly(c.Kind))...)
 			for _, f := range thinned(c.Kind, faults) {
 				tried++

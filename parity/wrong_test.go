@@ -11,10 +11,12 @@ import (
 	"testing"
 )
 
-// eachCase opens every case of the repository and runs it right once.
-func eachCase(t *testing.T, test func(t *testing.T, c *Case, right *Outputs, o Options)) {
-	root := filepath.Join("..", "testdata", "golden")
-	folders, err := Find(root)
+// goldenRoot holds the cases of the repository.
+var goldenRoot = filepath.Join("..", "testdata", "golden")
+
+// goldenCases opens every case of the repository.
+func goldenCases(t *testing.T) (cases []*Case) {
+	folders, err := Find(goldenRoot)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +25,15 @@ func eachCase(t *testing.T, test func(t *testing.T, c *Case, right *Outputs, o O
 		if err != nil {
 			t.Fatal(err)
 		}
-		name, err := filepath.Rel(root, folder)
+		cases = append(cases, c)
+	}
+	return cases
+}
+
+// eachCase runs every case of the repository right once.
+func eachCase(t *testing.T, test func(t *testing.T, c *Case, right *Outputs, o Options)) {
+	for _, c := range goldenCases(t) {
+		name, err := filepath.Rel(goldenRoot, c.Folder)
 		if err != nil {
 			t.Fatal(err)
 		}

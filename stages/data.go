@@ -249,11 +249,7 @@ func (d *desk) posterior(ctx context.Context, r row, k int) (posterior, error) {
 	if ok {
 		return p, nil
 	}
-	data, err := r.right[k].Data()
-	if err != nil {
-		return posterior{}, dataError(d.cfg.Data.Source, d.cfg.Data.TrainSplit, r.Index, err.Error())
-	}
-	pic, err := picture.Decode(data)
+	pic, err := r.right[k].Decode()
 	if err != nil {
 		return posterior{}, dataError(d.cfg.Data.Source, d.cfg.Data.TrainSplit, r.Index, err.Error())
 	}

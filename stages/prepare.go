@@ -17,7 +17,6 @@ import (
 
 	"github.com/sciflux/sciflux/activities"
 	"github.com/sciflux/sciflux/configs"
-	"github.com/sciflux/sciflux/picture"
 	"github.com/sciflux/sciflux/reward"
 	"github.com/sciflux/sciflux/run"
 	"github.com/sciflux/sciflux/store"
@@ -160,11 +159,7 @@ func (d *desk) checkPart(part []pictureKey) error {
 	for w := range workers {
 		wg.Go(func() {
 			for i := w; i < len(part); i += workers {
-				data, err := d.rows[part[i].row].right[part[i].picture].Data()
-				if err == nil {
-					_, err = picture.Decode(data)
-				}
-				errs[i] = err
+				_, errs[i] = d.rows[part[i].row].right[part[i].picture].Decode()
 			}
 		})
 	}

@@ -120,16 +120,13 @@ func (s *Studio) desk(ctx context.Context, job run.Job) (*desk, error) {
 	return d, nil
 }
 
-// storages are what model.dtype means.
-var storages = map[string]weights.Storage{"auto": weights.AsStored, "f32": weights.Float32, "bf16": weights.BFloat16}
-
 func (s *Studio) open(ctx context.Context, job run.Job, cfg configs.Config) (*desk, error) {
 	d := &desk{studio: s, job: job, cfg: cfg, be: s.options.Backend, tests: map[string][]row{}, moments: map[pictureKey]posterior{}}
 	folder, err := s.model(cfg.Model.Pipeline, "world")
 	if err != nil {
 		return nil, err
 	}
-	if d.pipe, err = pipeline.Open(folder, d.be, pipeline.Options{Storage: storages[cfg.Model.DType]}); err != nil {
+	if d.pipe, err = pipeline.Open(folder, d.be, pipeline.Options{Storage: weights.Storages[cfg.Model.DType]}); err != nil {
 		return nil, err
 	}
 	if err = d.furnish(ctx); err != nil {

@@ -82,17 +82,12 @@ type stepTimes struct {
 	GraphShare   float64 `json:"graph_share,omitempty"`
 }
 
-// storages by the names of --dtype.
-var storages = map[string]weights.Storage{
-	"auto": weights.AsStored, "float32": weights.Float32, "f32": weights.Float32, "bfloat16": weights.BFloat16, "bf16": weights.BFloat16,
-}
-
 // check fills what was left open and refuses what cannot be.
 func (o *stepOptions) check() error {
 	bad := func(flag, value, cure string) error {
 		return run.Errorf(run.ClassConfig, "use", "--"+flag+" "+value, cure, "not allowed")
 	}
-	if _, ok := storages[o.dtype]; !ok {
+	if _, ok := weights.Storages[o.dtype]; !ok {
 		return bad("dtype", o.dtype, "give auto, float32 or bfloat16")
 	}
 	if _, err := graph.ParseMemory(o.memory); err != nil {
@@ -138,7 +133,7 @@ func (a *app) runBenchStep(ctx context.Context, o stepOptions) error {
 	if err != nil {
 		return err
 	}
-	model, err := a.openTransformer(o.model, storages[o.dtype])
+	model, err := a.openTransformer(o.model, weights.Storages[o.dtype])
 	if err != nil {
 		return err
 	}

@@ -95,8 +95,10 @@ func (a *app) execute(ctx context.Context, cfg configs.Config, detach, resume bo
 	if err != nil {
 		return err
 	}
-	if err := keep(dir, spec); err != nil {
-		return err
+	if taken != nil {
+		if err := keep(dir, spec); err != nil {
+			return err
+		}
 	}
 	a.announce(s, spec.Name, attached)
 	if detach {

@@ -26,6 +26,9 @@ const (
 	BFloat16
 )
 
+// Storages are the storages by the names that configs and flags use.
+var Storages = map[string]Storage{"auto": AsStored, "float32": Float32, "f32": Float32, "bfloat16": BFloat16, "bf16": BFloat16}
+
 // Loader collects the declarations of one model's tensors.
 type Loader struct {
 	source   safetensors.Source
