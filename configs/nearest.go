@@ -62,11 +62,16 @@ func parentOf(path string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(path, last(path)), ".")
 }
 
-// likeness says how alike two names are, 0..1: by their letters, by the words they share, or as one the other's
-// initials. Words are told apart by underscores, hyphens and dots.
+// likeness says how alike two names are, 0..1: by their letters, by the words they share, as one the other's initials, or
+// as one the other with a single slip. Words are told apart by underscores, hyphens and dots.
 func likeness(a, b string) float64 {
+	const fewest = 5 // letters of a name in which one slip leaves no doubt
 	wordsA, wordsB := words(a), words(b)
-	like := max(letters(strings.Join(wordsA, ""), strings.Join(wordsB, "")), shared(wordsA, wordsB))
+	joinedA, joinedB := strings.Join(wordsA, ""), strings.Join(wordsB, "")
+	like := max(letters(joinedA, joinedB), shared(wordsA, wordsB))
+	if min(len(joinedA), len(joinedB)) >= fewest && distance(joinedA, joinedB) == 1 {
+		like = max(like, 0.95)
+	}
 	if abbreviates(wordsA, wordsB) || abbreviates(wordsB, wordsA) {
 		like = max(like, 0.8)
 	}
