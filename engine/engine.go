@@ -110,6 +110,9 @@ type Weight struct {
 	Out, In, Stride int
 	F32             []float32
 	BF16            []uint16
+	// Compute is what the weight is multiplied in. BFloat16 rounds both operands to it, to nearest even, and sums their
+	// products in float32.
+	Compute DType
 }
 
 // DType tells which storage is set.

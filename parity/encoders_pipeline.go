@@ -11,7 +11,7 @@ func openPipeline(c *Case, o Options) (*pipeline.Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pipeline.Open(path, be, pipeline.Options{Storage: o.storage()})
+	return pipeline.Open(path, be, pipeline.Options{Storage: o.storage(), Compute: o.compute()})
 }
 
 func runPromptEncode(ctx context.Context, c *Case, o Options) (*Outputs, error) {

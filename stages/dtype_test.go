@@ -30,3 +30,25 @@ func TestMatricesAreKeptAsConfigured(t *testing.T) {
 		}
 	}
 }
+
+// TestBlocksComputeAsConfigured: model.compute decides what the layers of the blocks multiply in; all others stay in f32.
+func TestBlocksComputeAsConfigured(t *testing.T) {
+	for compute, blocks := range map[string]engine.DType{"f32": engine.Float32, "bf16": engine.BFloat16} {
+		s, ctx, spec := newStudio(t, &store.Mem{}), context.Background(), testSpec(t, "model.compute="+compute)
+		if _, err := s.Prepare(ctx, spec, newWatcher(0)); err != nil {
+			t.Fatal(err)
+		}
+		d, err := s.desk(ctx, spec.Job())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]engine.DType{
+			"transformer_blocks.0.attn.to_q": blocks, "transformer_blocks.0.ff.net.2": blocks, "single_transformer_blocks.0.proj_out": blocks,
+			"transformer_blocks.0.norm1.linear": engine.Float32, "x_embedder": engine.Float32, "proj_out": engine.Float32,
+		} {
+			if l, ok := d.pipe.Transformer.Layer(name); !ok || l.Weight.Compute != want {
+				t.Errorf("%s: %s computes in %s, want %s", compute, name, l.Weight.Compute, want)
+			}
+		}
+	}
+}

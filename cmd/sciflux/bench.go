@@ -32,7 +32,7 @@ func (a *app) benchCommand() *cobra.Command {
 }
 
 type stepOptions struct {
-	model, dtype, memory                     string
+	model, dtype, compute, memory            string
 	batch, image, text, steps, rank, threads int
 	overhead                                 bool
 }
@@ -54,6 +54,7 @@ to_out.0. One step before the first that counts warms up.`,
 	f.IntVar(&o.image, "image-tokens", 0, "tokens of a picture (0: 16 for world, else 1024)")
 	f.IntVar(&o.text, "text-tokens", 0, "tokens of a prompt (0: 32 for world, else 512)")
 	f.IntVar(&o.steps, "steps", 5, "steps that count")
+	f.StringVar(&o.compute, "compute", "float32", "arithmetic of the blocks' linear layers: float32, or bfloat16 (fast with AMX and oneDNN)")
 	f.StringVar(&o.dtype, "dtype", "auto", "storage of the base weights: auto (as in the file), float32 or bfloat16")
 	f.IntVar(&o.rank, "rank", 16, "rank of the adapter")
 	f.StringVar(&o.memory, "memory", "none", "what is computed again in the backward pass: none, selective or full")
@@ -73,6 +74,7 @@ type stepTimes struct {
 	ImageTokens int     `json:"image_tokens"`
 	TextTokens  int     `json:"text_tokens"`
 	DType       string  `json:"dtype"`
+	Compute     string  `json:"compute"`
 	Rank        int     `json:"rank"`
 	Memory      string  `json:"memory"`
 	Loss        float64 `json:"loss"` // of the last step
@@ -89,6 +91,9 @@ func (o *stepOptions) check() error {
 	}
 	if _, ok := weights.Storages[o.dtype]; !ok {
 		return bad("dtype", o.dtype, "give auto, float32 or bfloat16")
+	}
+	if _, ok := computeTypes[o.compute]; !ok {
+		return bad("compute", o.compute, "give float32 or bfloat16")
 	}
 	if _, err := graph.ParseMemory(o.memory); err != nil {
 		return bad("memory", o.memory, "give none, selective or full")
@@ -133,7 +138,7 @@ func (a *app) runBenchStep(ctx context.Context, o stepOptions) error {
 	if err != nil {
 		return err
 	}
-	model, err := a.openTransformer(o.model, weights.Storages[o.dtype])
+	model, err := a.openTransformer(o.model, flux.Options{Storage: weights.Storages[o.dtype], Compute: computeTypes[o.compute]})
 	if err != nil {
 		return err
 	}
@@ -159,12 +164,15 @@ func (a *app) runBenchStep(ctx context.Context, o stepOptions) error {
 	return a.print.Value(result, result.text)
 }
 
-func (a *app) openTransformer(name string, storage weights.Storage) (*flux.Model, error) {
+// computeTypes are the meanings of --compute.
+var computeTypes = map[string]engine.DType{"float32": engine.Float32, "bfloat16": engine.BFloat16}
+
+func (a *app) openTransformer(name string, o flux.Options) (*flux.Model, error) {
 	folder, err := a.modelFolder(name, "world")
 	if err != nil {
 		return nil, err
 	}
-	model, err := flux.Load(folder, flux.Options{Storage: storage})
+	model, err := flux.Load(folder, o)
 	if err != nil {
 		return nil, run.Errorf(run.ClassModel, "open transformer", name, "", "%w", err)
 	}
@@ -213,7 +221,7 @@ func timeSteps(ctx context.Context, be engine.Backend, model *flux.Model, adapte
 	_, peak := be.Memory()
 	return stepTimes{
 		StepSeconds: median(seconds), MinSeconds: seconds[0], PeakRSS: peakRSS(), PeakTensors: peak, Batch: o.batch, ImageTokens: o.image, TextTokens: o.text,
-		DType: baseType(model), Rank: o.rank, Memory: memory.String(), Loss: last.Loss, Backend: be.Name(),
+		DType: baseType(model), Compute: computeTypes[o.compute].String(), Rank: o.rank, Memory: memory.String(), Loss: last.Loss, Backend: be.Name(),
 	}, nil
 }
 
@@ -234,8 +242,8 @@ func median(sorted []float64) float64 {
 }
 
 func (t stepTimes) text(w io.Writer) {
-	fmt.Fprintf(w, "step     %.4f s median, %.4f s least\nmemory   %s process, %s tensors\nbatch    %d × (%d image + %d text tokens), rank %d, weights %s, memory %s\nloss     %.5g\nbackend  %s\n",
-		t.StepSeconds, t.MinSeconds, report.Bytes(t.PeakRSS), report.Bytes(t.PeakTensors), t.Batch, t.ImageTokens, t.TextTokens, t.Rank, t.DType, t.Memory, t.Loss, t.Backend)
+	fmt.Fprintf(w, "step     %.4f s median, %.4f s least\nmemory   %s process, %s tensors\nbatch    %d × (%d image + %d text tokens), rank %d, weights %s, products %s, memory %s\nloss     %.5g\nbackend  %s\n",
+		t.StepSeconds, t.MinSeconds, report.Bytes(t.PeakRSS), report.Bytes(t.PeakTensors), t.Batch, t.ImageTokens, t.TextTokens, t.Rank, t.DType, t.Compute, t.Memory, t.Loss, t.Backend)
 	if t.GraphSeconds != 0 {
 		fmt.Fprintf(w, "graph    %.6f s a step beside direct calls, %.2f %%\n", t.GraphSeconds, 100*t.GraphShare)
 	}

@@ -60,6 +60,7 @@ type product struct {
 	alpha   float32
 	bias    C.addr
 	add     bool
+	narrow  bool // both operands are rounded to bfloat16
 }
 
 // Linear implements engine.Backend.
@@ -69,7 +70,7 @@ func (e *Backend) Linear(y, x engine.View, w *engine.Weight, bias []float32, bet
 	if bias != nil && len(bias) != w.Out {
 		panic(fmt.Sprintf("cpu: linear bias of %d values, want %d", len(bias), w.Out))
 	}
-	p := product{m: x.Rows, n: w.Out, k: w.In, c: origin("linear", y), ldc: y.Stride, alpha: 1, add: adds(beta)}
+	p := product{m: x.Rows, n: w.Out, k: w.In, c: origin("linear", y), ldc: y.Stride, alpha: 1, add: adds(beta), narrow: w.Compute == engine.BFloat16}
 	p.a = left{origin("linear", x), x.Stride, 1}
 	p.b = weight(w, true)
 	if bias != nil {
@@ -86,7 +87,7 @@ func (e *Backend) Linear(y, x engine.View, w *engine.Weight, bias []float32, bet
 func (e *Backend) LinearBack(dx, dy engine.View, w *engine.Weight, beta float32) {
 	want("linear back input", dy, dx.Rows, w.Out)
 	want("linear back output", dx, dy.Rows, w.In)
-	p := product{m: dy.Rows, n: w.In, k: w.Out, c: origin("linear back", dx), ldc: dx.Stride, alpha: 1, add: adds(beta)}
+	p := product{m: dy.Rows, n: w.In, k: w.Out, c: origin("linear back", dx), ldc: dx.Stride, alpha: 1, add: adds(beta), narrow: w.Compute == engine.BFloat16}
 	p.a = left{origin("linear back", dy), dy.Stride, 1}
 	p.b = weight(w, false)
 	e.multiply(p)
@@ -154,6 +155,10 @@ func (e *Backend) multiply(p product) {
 	case p.m == 0 || p.n == 0:
 	case p.k == 0:
 		e.fill(p)
+	case p.narrow && e.amx:
+		e.multiplyOneDNN(p)
+	case p.narrow:
+		e.multiplyOwn(p)
 	case p.m <= C.THIN_ROWS && p.b.byRows && p.a.cols == 1 && p.alpha == 1:
 		e.thin(p)
 	case e.onednn:
@@ -210,7 +215,7 @@ func (e *Backend) multiplyOwn(p product) {
 	depth := even(p.k, gemmDepth, 8)
 	width := min(even(p.n, gemmWidth, nr), gemmWidth)
 	// Rows read in place are fine while one run of k covers them; longer rows lie too far apart for the caches.
-	pack := p.k > gemmDepth && p.n >= 4*nr || p.a.cols != 1 && p.n > 8*nr
+	pack := p.narrow || p.k > gemmDepth && p.n >= 4*nr || p.a.cols != 1 && p.n > 8*nr
 	panels := ceil(width, nr) * nr * depth
 	s := e.take(panels + ceil(p.m, mr)*mr*depth)
 	defer e.give(s)
@@ -279,14 +284,14 @@ var alone = &team{size: 1}
 func (e *Backend) packRight(b *block, j, n int) {
 	e.packC(&C.pack_args{
 		dst: b.panels + C.addr(4*j*b.k), src: b.b.from(0, j), panel: C.long(b.panel), stride: C.long(b.b.stride),
-		n: C.long(min(n, b.n-j)), k: C.long(b.k), bf16: flag(b.b.bf16), rows: flag(b.b.byRows),
+		n: C.long(min(n, b.n-j)), k: C.long(b.k), bf16: flag(b.b.bf16), rows: flag(b.b.byRows), round: flag(b.narrow),
 	}, false)
 }
 
 func (e *Backend) packLeft(b *block, i, n int) {
 	g := C.pack_args{
 		dst: b.strips + C.addr(4*i*b.k), src: b.a.at + C.addr(4*i*b.a.rows), panel: C.long(b.mr * b.k),
-		n: C.long(min(n, b.m-i)), k: C.long(b.k), rows: 1, stride: C.long(b.a.rows),
+		n: C.long(min(n, b.m-i)), k: C.long(b.k), rows: 1, stride: C.long(b.a.rows), round: flag(b.narrow),
 	}
 	if b.a.cols != 1 {
 		g.rows, g.stride = 0, C.long(b.a.cols)

@@ -100,6 +100,8 @@ void NAME(product)(const product_args *g) {
           g->ldc, g->alpha, (const float *)g->bias, g->add);
 }
 
+typedef uint32_t __attribute__((may_alias)) bits;
+
 INLINE float widen(uint16_t x) {
   uint32_t u = (uint32_t)x << 16;
   float f;
@@ -200,12 +202,32 @@ NOINLINE void pack(float *dst, long panel, const void *src, int bf16, int rows, 
   pack_width(dst, panel, src, bf16, rows, stride, n, k, NR);
 }
 
+// rounded is the upper half of the bits of x, rounded to nearest even; a NaN stays one.
+INLINE uint32_t rounded(uint32_t u) {
+  return (u & 0x7fffffff) > 0x7f800000 ? u | 0x400000 : u + 0x7fff + (u >> 16 & 1);
+}
+
+// round_panels rounds the values of panels of k rows of n, padded to whole ones of `width`, to bfloat16.
+INLINE void round_panels(bits *dst, long panel, long n, long k, long width) {
+  for (long j = 0; j < n; j += width, dst += panel)
+    for (long i = 0; i < k * width; i++) dst[i] = rounded(dst[i]) & 0xffff0000;
+}
+
 void NAME(pack)(const pack_args *g) {
   pack((float *)g->dst, g->panel, (const void *)g->src, g->bf16, g->rows, g->stride, g->n, g->k);
+  if (g->round && !g->bf16) round_panels((bits *)g->dst, g->panel, g->n, g->k, NR);
 }
 
 void NAME(pack_left)(const pack_args *g) {
   pack_width((float *)g->dst, g->panel, (const void *)g->src, 0, g->rows, g->stride, g->n, g->k, MR);
+  if (g->round) round_panels((bits *)g->dst, g->panel, g->n, g->k, MR);
+}
+
+void NAME(narrow)(const pack_args *g) {
+  uint16_t *dst = (uint16_t *)g->dst;
+  const bits *src = (const bits *)g->src;
+  for (long i = 0; i < g->k; i++, dst += g->n, src += g->stride)
+    for (long j = 0; j < g->n; j++) dst[j] = (uint16_t)(rounded(src[j]) >> 16);
 }
 
 void NAME(widen)(const pack_args *g) {

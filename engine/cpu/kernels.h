@@ -18,6 +18,7 @@ typedef struct {
   addr dst, src;
   long panel, stride, n, k;
   int bf16, rows;
+  int round; // float32 values are rounded to bfloat16
 } pack_args;
 
 #define THIN_ROWS 6
@@ -91,7 +92,8 @@ typedef struct {
   void (*product)(const product_args *);
   void (*pack)(const pack_args *);
   void (*pack_left)(const pack_args *);
-  void (*widen)(const pack_args *); // k rows of n bfloat16 values, to a dense matrix
+  void (*widen)(const pack_args *);  // k rows of n bfloat16 values, to a dense matrix
+  void (*narrow)(const pack_args *); // k rows of n float32 values, to a dense bfloat16 matrix
   void (*thin)(const thin_args *);
   void (*rows)(int, const rows_args *);
   long (*attend_scratch)(const attend_args *, int back);

@@ -18,6 +18,8 @@ package cpu
 #cgo nocallback call_pack_left
 #cgo noescape call_widen
 #cgo nocallback call_widen
+#cgo noescape call_narrow
+#cgo nocallback call_narrow
 #cgo noescape call_thin
 #cgo nocallback call_thin
 #cgo noescape call_rows
@@ -43,6 +45,7 @@ static void call_product(const kernels *k, const product_args *g) { k->product(g
 static void call_pack(const kernels *k, const pack_args *g) { k->pack(g); }
 static void call_pack_left(const kernels *k, const pack_args *g) { k->pack_left(g); }
 static void call_widen(const kernels *k, const pack_args *g) { k->widen(g); }
+static void call_narrow(const kernels *k, const pack_args *g) { k->narrow(g); }
 static void call_thin(const kernels *k, const thin_args *g) { k->thin(g); }
 static void call_rows(const kernels *k, int kernel, const rows_args *g) { k->rows(kernel, g); }
 static long call_attend_scratch(const kernels *k, const attend_args *g, int back) { return k->attend_scratch(g, back); }
@@ -62,7 +65,6 @@ import "C"
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 	"sync"
 	"unsafe"
@@ -76,6 +78,7 @@ type Backend struct {
 	kernels *C.kernels
 	isa     string
 	onednn  bool // dnnl_sgemm multiplies
+	amx     bool // dnnl_gemm_bf16bf16f32 multiplies where operands are bfloat16, by the processor's matrix unit
 	team    *team
 	pool    memory.Pool
 	scratch scratch
@@ -92,6 +95,9 @@ var library = sync.OnceValue(func() string {
 	return fmt.Sprintf("%d.%d.%d", v.major, v.minor, v.patch)
 })
 
+// matrixUnit reports whether this process may use AMX for bfloat16 and oneDNN offers the product that does.
+var matrixUnit = sync.OnceValue(func() bool { return library() != "" && C.onednn_amx() != 0 })
+
 // New makes the backend of this machine. Its results depend on the instruction set and on who multiplies, both part of
 // Name, and on nothing else.
 func New(o Options) (engine.Backend, error) {
@@ -106,6 +112,7 @@ func New(o Options) (engine.Backend, error) {
 	if e.onednn, err = chooseGEMM(o.gemm(), e.isa); err != nil {
 		return nil, err
 	}
+	e.amx = o.gemm() != "own" && e.isa == "avx512" && matrixUnit()
 	return e, nil
 }
 
@@ -148,15 +155,19 @@ func Describe() Description {
 		_, isa, _ = chooseKernels("")
 	}
 	d.ISA = isa
-	if on, err := chooseGEMM(os.Getenv("SCIFLUX_GEMM"), isa); err == nil && on {
+	if on, err := chooseGEMM(o.gemm(), isa); err == nil && on {
 		d.GEMM = "onednn"
 	}
+	d.AMX = o.gemm() != "own" && isa == "avx512" && matrixUnit()
 	return d
 }
 
 // Name implements engine.Backend.
 func (e *Backend) Name() string {
-	if e.onednn {
+	switch {
+	case e.amx:
+		return "cpu " + e.isa + " amx onednn " + library()
+	case e.onednn:
 		return "cpu " + e.isa + " onednn " + library()
 	}
 	return "cpu " + e.isa + " own"
@@ -259,6 +270,18 @@ func (e *Backend) widenC(dst, src C.addr, stride, rows, cols int) {
 		i := task * chunk
 		C.call_widen(e.kernels, &C.pack_args{
 			dst: dst + C.addr(4*i*cols), src: src + C.addr(2*i*stride), stride: C.long(stride), n: C.long(cols),
+			k: C.long(min(chunk, rows-i)),
+		})
+	})
+}
+
+// narrowC makes a dense bfloat16 copy of a float32 matrix.
+func (e *Backend) narrowC(dst, src C.addr, stride, rows, cols int) {
+	const chunk = 64
+	e.team.do(ceil(rows, chunk), func(task int) {
+		i := task * chunk
+		C.call_narrow(e.kernels, &C.pack_args{
+			dst: dst + C.addr(2*i*cols), src: src + C.addr(4*i*stride), stride: C.long(stride), n: C.long(cols),
 			k: C.long(min(chunk, rows-i)),
 		})
 	})

@@ -13,7 +13,7 @@ const (
 	onednnDepth  = 3072
 )
 
-// multiplyOneDNN splits a product into tiles for dnnl_sgemm.
+// multiplyOneDNN splits a product into tiles for dnnl_sgemm, or for its twin with bfloat16 operands.
 func (e *Backend) multiplyOneDNN(p product) {
 	width, height := onednnWidth, p.m
 	if p.n < 2*onednnWidth {
@@ -25,6 +25,12 @@ func (e *Backend) multiplyOneDNN(p product) {
 		g.p[0], g.s[0], g.p[1] = p.c, C.long(p.ldc), p.bias
 		e.rowsC(C.ROW_COPY, &g)
 		p.add, p.bias = true, 0
+	}
+	if p.narrow {
+		s := e.take(ceil(p.m*p.k, 2))
+		defer e.give(s)
+		e.narrowC(C.addr(uintptr(s.at)), p.a.at, p.a.rows, p.m, p.k)
+		p.a = left{C.addr(uintptr(s.at)), p.k, 1}
 	}
 	e.team.do(across*ceil(p.m, height), func(task int) {
 		e.tileOneDNN(p, task/across*height, height, task%across*width, width)
@@ -38,9 +44,13 @@ func (e *Backend) multiplyOneDNN(p product) {
 
 func (e *Backend) tileOneDNN(p product, i, m, j, n int) {
 	m, n = min(m, p.m-i), min(n, p.n-j)
+	size := 4 // bytes of a value of the left operand
+	if p.narrow {
+		size = 2
+	}
 	g := C.onednn_args{
-		a: p.a.at + C.addr(4*i*p.a.rows), lda: C.long(p.a.rows), c: p.c + C.addr(4*(i*p.ldc+j)), ldc: C.long(p.ldc),
-		m: C.long(m), n: C.long(n), ldb: C.long(p.b.stride), trans_b: flag(p.b.byRows), alpha: C.float(p.alpha),
+		a: p.a.at + C.addr(size*i*p.a.rows), lda: C.long(p.a.rows), c: p.c + C.addr(4*(i*p.ldc+j)), ldc: C.long(p.ldc),
+		m: C.long(m), n: C.long(n), ldb: C.long(p.b.stride), trans_b: flag(p.b.byRows), alpha: C.float(p.alpha), bf16: flag(p.narrow),
 	}
 	if p.a.cols != 1 {
 		g.lda, g.trans_a = C.long(p.a.cols), 1
@@ -52,12 +62,12 @@ func (e *Backend) tileOneDNN(p product, i, m, j, n int) {
 		if p.add || k > 0 {
 			g.beta = 1
 		}
-		if !p.b.bf16 {
+		if p.b.bf16 == p.narrow {
 			e.onednnC(&g)
 		} else {
-			e.widened(&g, p, k, j)
+			e.converted(&g, p, k, j)
 		}
-		g.a += C.addr(4 * depth * p.a.cols)
+		g.a += C.addr(size * depth * p.a.cols)
 	}
 }
 
@@ -73,15 +83,19 @@ func fit(g *C.onednn_args) {
 	g.lda, g.ldb, g.ldc = max(g.lda, a), max(g.ldb, b), max(g.ldc, g.n)
 }
 
-// widened runs one tile over a float32 copy of its part of a bfloat16 weight.
-func (e *Backend) widened(g *C.onednn_args, p product, k, j int) {
+// converted runs one tile over a copy of its part of the weight in the type of the product.
+func (e *Backend) converted(g *C.onednn_args, p product, k, j int) {
 	rows, cols := int(g.k), int(g.n)
 	if p.b.byRows {
 		rows, cols = cols, rows
 	}
 	s := e.take(rows * cols)
 	defer e.give(s)
-	e.widenC(C.addr(uintptr(s.at)), p.b.from(k, j), p.b.stride, rows, cols)
+	convert := e.widenC
+	if p.narrow {
+		convert = e.narrowC
+	}
+	convert(C.addr(uintptr(s.at)), p.b.from(k, j), p.b.stride, rows, cols)
 	g.b, g.ldb = C.addr(uintptr(s.at)), C.long(cols)
 	e.onednnC(g)
 }

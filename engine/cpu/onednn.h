@@ -16,7 +16,12 @@ typedef struct {
   long m, n, k, lda, ldb, ldc;
   float alpha, beta;
   int trans_a, trans_b;
+  int bf16; // a and b are bfloat16, not float32
 } onednn_args;
+
+// onednn_amx returns 1 when the processor multiplies bfloat16 matrices by AMX, the system lets this process use it, and the
+// opened library has the product for it. Not for concurrent use.
+int onednn_amx(void);
 
 // onednn_gemm runs row-major c = alpha·op(a)·op(b) + beta·c on the calling thread alone; 0 is success.
 int onednn_gemm(const onednn_args *g);

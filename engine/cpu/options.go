@@ -43,12 +43,16 @@ type Description struct {
 	ISA     string // "avx512", "avx2", "sse2", "portable" (other processors), "go" (built without cgo)
 	OneDNN  string // version of the library found, empty for none
 	GEMM    string // "own" or "onednn": what New chooses
+	AMX     bool   // products whose operands are bfloat16 run on the processor's matrix unit
 	Threads int
 }
 
 // String is the description on one line.
 func (d Description) String() string {
 	parts := []string{d.ISA, fmt.Sprintf("%d threads", d.Threads), "gemm " + d.GEMM}
+	if d.AMX {
+		parts = append(parts, "bf16 by AMX")
+	}
 	if d.OneDNN != "" {
 		parts = append(parts, "oneDNN "+d.OneDNN+" found")
 	}

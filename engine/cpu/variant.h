@@ -16,6 +16,7 @@ const kernels NAME(kernels) = {
     .pack = NAME(pack),
     .pack_left = NAME(pack_left),
     .widen = NAME(widen),
+    .narrow = NAME(narrow),
     .thin = NAME(thin),
     .rows = NAME(rows),
     .attend_scratch = NAME(attend_scratch),

@@ -16,15 +16,18 @@ func linears(b *bench) {
 	for _, s := range products {
 		for _, d := range []engine.DType{engine.Float32, engine.BFloat16} {
 			for _, beta := range []float32{0, 1} {
-				b.linear(s[0], s[1], s[2], d, beta)
+				for _, compute := range []engine.DType{engine.Float32, engine.BFloat16} {
+					b.linear(s[0], s[1], s[2], d, compute, beta)
+				}
 			}
 		}
 	}
 }
 
-func (b *bench) linear(rows, in, out int, d engine.DType, beta float32) {
-	what := fmt.Sprintf("%d rows, %d→%d %v beta %g", rows, in, out, d, beta)
+func (b *bench) linear(rows, in, out int, d, compute engine.DType, beta float32) {
+	what := fmt.Sprintf("%d rows, %d→%d %v in %v beta %g", rows, in, out, d, compute, beta)
 	w := b.weight(out, in, d)
+	w.Compute = compute
 	var bias []float32
 	if b.rng.IntN(2) == 0 {
 		bias = b.values(out)

@@ -5,6 +5,7 @@ package reference
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 )
@@ -57,6 +58,25 @@ func (m Matrix[F]) Transposed() Matrix[F] {
 		}
 	}
 	return t
+}
+
+// Rounded is a new matrix of the nearest bfloat16 values, the even ones of two.
+func (m Matrix[F]) Rounded() Matrix[F] {
+	r := Zeros[F](m.Rows, m.Cols)
+	for i := range m.Rows {
+		for j, x := range m.Row(i) {
+			r.Data[i*m.Cols+j] = F(math.Float32frombits(nearest(math.Float32bits(float32(x)))))
+		}
+	}
+	return r
+}
+
+// nearest clears the lower half of the bits of a float32 after rounding. A NaN stays one.
+func nearest(bits uint32) uint32 {
+	if bits&0x7fffffff > 0x7f800000 {
+		return (bits | 0x400000) &^ 0xffff
+	}
+	return (bits + 0x7fff + bits>>16&1) &^ 0xffff
 }
 
 // same panics unless all matrices have the shape of the first.

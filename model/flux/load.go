@@ -18,6 +18,9 @@ const weightsBase = "diffusion_pytorch_model"
 // Options choose how a model is loaded.
 type Options struct {
 	Storage weights.Storage // of the matrices; the zero value leaves them as the file has them
+	// Compute is what the layers that multiply tokens inside the blocks compute in: nearly all of the work. Embedders,
+	// modulation, norms, attention and adapters stay float32.
+	Compute engine.DType
 }
 
 // Model is a loaded transformer. Its weights are frozen; any number of goroutines may use it.
@@ -94,7 +97,24 @@ func fill(path string, c Config, s safetensors.Source, closer func() error, o Op
 		return nil, errors.Join(fmt.Errorf("load transformer %s: %w", path, err), closer())
 	}
 	finish()
+	m.computeIn(o.Compute)
 	return m, nil
+}
+
+func (m *Model) computeIn(d engine.DType) {
+	for _, b := range m.blocks {
+		for _, group := range b.groups {
+			if b.prefix == outside || strings.HasPrefix(b.local(group[0]), "norm") {
+				continue
+			}
+			for _, name := range group {
+				m.layers[name].Weight.Compute = d
+			}
+			if stack, ok := m.stacked[group[0]]; ok {
+				stack.Weight.Compute = d
+			}
+		}
+	}
 }
 
 // Close releases the mapped files; the model must not be used afterwards.

@@ -294,3 +294,19 @@ func TestParameters(t *testing.T) {
 		t.Errorf("schnell: %d tensors, %d numbers", tensors, n)
 	}
 }
+
+// TestBFloat16ComputeIsClose: with blocks computing in bfloat16 the velocity differs, by what its 8 bits explain.
+func TestBFloat16ComputeIsClose(t *testing.T) {
+	c := small()
+	for seed := range uint64(2) { // with and without stacks
+		m, in := randomModel(c, seed), randomInput(c, 2, 2, 3, 6)
+		want := velocity(t, m, in, nil)
+		m.computeIn(engine.BFloat16)
+		got := velocity(t, m, in, nil)
+		if e := worst(got, widen(want)); e == 0 || e > 0.03 {
+			t.Errorf("seed %d: bfloat16 moves the velocity by %.2g", seed, e)
+		}
+		m.computeIn(engine.Float32)
+		near(t, "float32 again", velocity(t, m, in, nil), want, 0)
+	}
+}

@@ -35,7 +35,7 @@ func (a *Adapter) Merge(m Module, w *engine.Weight, dtype engine.DType) (*engine
 	if w.Out != m.Out || w.In != m.In {
 		return nil, fmt.Errorf("merge %s: weight is [%d, %d], the adapter's [%d, %d]", m.Name, w.Out, w.In, m.Out, m.In)
 	}
-	merged := &engine.Weight{Out: m.Out, In: m.In, Stride: m.In}
+	merged := &engine.Weight{Out: m.Out, In: m.In, Stride: m.In, Compute: w.Compute}
 	if dtype == engine.BFloat16 {
 		merged.BF16 = make([]uint16, m.Out*m.In)
 	} else {

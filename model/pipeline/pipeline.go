@@ -26,6 +26,7 @@ import (
 // Options of Open.
 type Options struct {
 	Storage weights.Storage // of all matrices; the zero value leaves them as the files have them
+	Compute engine.DType    // of the transformer's blocks
 	// TextCacheBytes bounds the memory for encoded prompts, the oldest of which are forgotten first. 0 means 1 GiB.
 	TextCacheBytes int
 }
@@ -98,7 +99,7 @@ func (p *Pipeline) open() error {
 	if p.t5Set, err = t5.ReadConfig(p.part("text_encoder_2")); err != nil {
 		return p.failed("text_encoder_2", err)
 	}
-	if p.Transformer, err = flux.Load(p.part("transformer"), flux.Options{Storage: p.options.Storage}); err != nil {
+	if p.Transformer, err = flux.Load(p.part("transformer"), flux.Options{Storage: p.options.Storage, Compute: p.options.Compute}); err != nil {
 		return p.failed("transformer", err)
 	}
 	if p.VAE, err = vae.Open(p.part("vae"), p.be, vae.Options{Storage: p.options.Storage}); err != nil {
