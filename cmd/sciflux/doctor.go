@@ -39,6 +39,7 @@ type machine struct {
 	ISA         string             `json:"isa"`
 	OneDNN      string             `json:"onednn"` // version found; empty for none
 	GEMM        string             `json:"gemm"`
+	AMX         bool               `json:"amx"` // bfloat16 products run on the processor's matrix unit
 	GPU         string             `json:"gpu"` // name; empty for none
 	MemoryBytes int64              `json:"memory_bytes"`
 	FreeMemory  int64              `json:"free_memory_bytes"`
@@ -56,7 +57,7 @@ func (a *app) runDoctor(ctx context.Context) error {
 		return err
 	}
 	d := cpu.Describe()
-	m := machine{Version: a.version, Cores: runtime.NumCPU(), ISA: d.ISA, OneDNN: d.OneDNN, GEMM: d.GEMM, GPU: gpu(ctx), StateDir: dir,
+	m := machine{Version: a.version, Cores: runtime.NumCPU(), ISA: d.ISA, OneDNN: d.OneDNN, GEMM: d.GEMM, AMX: d.AMX, GPU: gpu(ctx), StateDir: dir,
 		Ports: "chosen when the services start", Attributes: attributesCommand(), Warnings: []string{}}
 	m.MemoryBytes, m.FreeMemory = memory()
 	m.FreeDisk = freeDisk(dir)
@@ -96,7 +97,7 @@ func (m machine) text(w io.Writer) {
 		return s
 	}
 	console.Table(w, []string{"this machine", ""}, [][]string{
-		{"cores", fmt.Sprint(m.Cores)}, {"instruction set", m.ISA}, {"oneDNN", orNone(m.OneDNN)}, {"matrix products", m.GEMM}, {"GPU", orNone(m.GPU)},
+		{"cores", fmt.Sprint(m.Cores)}, {"instruction set", m.ISA}, {"oneDNN", orNone(m.OneDNN)}, {"matrix products", m.GEMM}, {"bf16 by AMX", yesNo(m.AMX)}, {"GPU", orNone(m.GPU)},
 		{"memory", report.Bytes(m.MemoryBytes) + ", " + report.Bytes(m.FreeMemory) + " free"},
 		{"state folder", m.StateDir + ", " + report.Bytes(m.FreeDisk) + " free"}, {"ports", m.Ports},
 	})
@@ -161,4 +162,11 @@ func attributesCommand() string {
 		parts = append(parts, "--name "+s.Name+" --type "+s.Type.String())
 	}
 	return strings.Join(parts, " ")
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
 }
