@@ -45,25 +45,17 @@ func Describe() Description {
 // Name implements engine.Backend.
 func (*Backend) Name() string { return "cpu go" }
 
-// operand is a factor of a product with w, rounded where w is computed in bfloat16.
-func operand(m reference.Matrix[float32], w *engine.Weight) reference.Matrix[float32] {
-	if w.Compute != engine.BFloat16 {
-		return m
-	}
-	return m.Rounded()
-}
-
 // Linear implements engine.Backend.
 func (e *Backend) Linear(y, x engine.View, w *engine.Weight, bias []float32, beta float32) {
 	if bias != nil && len(bias) != w.Out {
 		panic(fmt.Sprintf("cpu: linear bias of %d values, want %d", len(bias), w.Out))
 	}
-	e.multiply(floats(y), operand(floats(x), w), operand(widened(w), w), bias, 1, beta)
+	e.multiply(floats(y), reference.Operand(floats(x), w), reference.Operand(widened(w), w), bias, 1, beta)
 }
 
 // LinearBack implements engine.Backend.
 func (e *Backend) LinearBack(dx, dy engine.View, w *engine.Weight, beta float32) {
-	e.multiply(floats(dx), operand(floats(dy), w), operand(widened(w), w).Transposed(), nil, 1, beta)
+	e.multiply(floats(dx), reference.Operand(floats(dy), w), reference.Operand(widened(w), w).Transposed(), nil, 1, beta)
 }
 
 // MatMul implements engine.Backend.

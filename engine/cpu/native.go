@@ -112,7 +112,7 @@ func New(o Options) (engine.Backend, error) {
 	if e.onednn, err = chooseGEMM(o.gemm(), e.isa); err != nil {
 		return nil, err
 	}
-	e.amx = o.gemm() != "own" && e.isa == "avx512" && matrixUnit()
+	e.amx = chooseAMX(o.gemm(), e.isa)
 	return e, nil
 }
 
@@ -146,6 +146,9 @@ func chooseGEMM(wanted, isa string) (onednn bool, err error) {
 	return false, fmt.Errorf("gemm %q: unknown; choose own or onednn", wanted)
 }
 
+// chooseAMX decides who multiplies bfloat16 operands.
+func chooseAMX(wanted, isa string) bool { return wanted != "own" && isa == "avx512" && matrixUnit() }
+
 // Describe tells what this machine computes with.
 func Describe() Description {
 	d := Description{Threads: runtime.GOMAXPROCS(0), OneDNN: library(), GEMM: "own"}
@@ -158,7 +161,7 @@ func Describe() Description {
 	if on, err := chooseGEMM(o.gemm(), isa); err == nil && on {
 		d.GEMM = "onednn"
 	}
-	d.AMX = o.gemm() != "own" && isa == "avx512" && matrixUnit()
+	d.AMX = chooseAMX(o.gemm(), isa)
 	return d
 }
 
@@ -263,27 +266,24 @@ func (e *Backend) packC(g *C.pack_args, left bool) {
 	}
 }
 
-// widenC makes a dense float32 copy of a bfloat16 matrix.
-func (e *Backend) widenC(dst, src C.addr, stride, rows, cols int) {
+// convert makes a dense copy of a matrix in the other type: bfloat16 of float32 values when narrow, else the reverse.
+func (e *Backend) convert(narrow bool, dst, src C.addr, stride, rows, cols int) {
 	const chunk = 64
+	to, from := 4, 2 // bytes of a value
+	if narrow {
+		to, from = 2, 4
+	}
 	e.team.do(ceil(rows, chunk), func(task int) {
 		i := task * chunk
-		C.call_widen(e.kernels, &C.pack_args{
-			dst: dst + C.addr(4*i*cols), src: src + C.addr(2*i*stride), stride: C.long(stride), n: C.long(cols),
+		g := C.pack_args{
+			dst: dst + C.addr(to*i*cols), src: src + C.addr(from*i*stride), stride: C.long(stride), n: C.long(cols),
 			k: C.long(min(chunk, rows-i)),
-		})
-	})
-}
-
-// narrowC makes a dense bfloat16 copy of a float32 matrix.
-func (e *Backend) narrowC(dst, src C.addr, stride, rows, cols int) {
-	const chunk = 64
-	e.team.do(ceil(rows, chunk), func(task int) {
-		i := task * chunk
-		C.call_narrow(e.kernels, &C.pack_args{
-			dst: dst + C.addr(2*i*cols), src: src + C.addr(4*i*stride), stride: C.long(stride), n: C.long(cols),
-			k: C.long(min(chunk, rows-i)),
-		})
+		}
+		if narrow {
+			C.call_narrow(e.kernels, &g)
+		} else {
+			C.call_widen(e.kernels, &g)
+		}
 	})
 }
 

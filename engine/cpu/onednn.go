@@ -29,7 +29,7 @@ func (e *Backend) multiplyOneDNN(p product) {
 	if p.narrow {
 		s := e.take(ceil(p.m*p.k, 2))
 		defer e.give(s)
-		e.narrowC(C.addr(uintptr(s.at)), p.a.at, p.a.rows, p.m, p.k)
+		e.convert(true, C.addr(uintptr(s.at)), p.a.at, p.a.rows, p.m, p.k)
 		p.a = left{C.addr(uintptr(s.at)), p.k, 1}
 	}
 	e.team.do(across*ceil(p.m, height), func(task int) {
@@ -91,11 +91,7 @@ func (e *Backend) converted(g *C.onednn_args, p product, k, j int) {
 	}
 	s := e.take(rows * cols)
 	defer e.give(s)
-	convert := e.widenC
-	if p.narrow {
-		convert = e.narrowC
-	}
-	convert(C.addr(uintptr(s.at)), p.b.from(k, j), p.b.stride, rows, cols)
+	e.convert(p.narrow, C.addr(uintptr(s.at)), p.b.from(k, j), p.b.stride, rows, cols)
 	g.b, g.ldb = C.addr(uintptr(s.at)), C.long(cols)
 	e.onednnC(g)
 }

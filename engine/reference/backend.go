@@ -72,8 +72,8 @@ func dense(w *engine.Weight) Matrix[float32] {
 	return m
 }
 
-// operand is a factor of a product with w, rounded where w is computed in bfloat16.
-func operand(m Matrix[float32], w *engine.Weight) Matrix[float32] {
+// Operand is a factor of a product with w, rounded where w is computed in bfloat16.
+func Operand(m Matrix[float32], w *engine.Weight) Matrix[float32] {
 	if w.Compute != engine.BFloat16 {
 		return m
 	}
@@ -102,12 +102,12 @@ func attention(a *engine.Attention) *Attention[float32] {
 
 // Linear implements engine.Backend.
 func (*Backend) Linear(y, x engine.View, w *engine.Weight, bias []float32, beta float32) {
-	Linear(matrix(y), operand(matrix(x), w), operand(dense(w), w), bias, beta)
+	Linear(matrix(y), Operand(matrix(x), w), Operand(dense(w), w), bias, beta)
 }
 
 // LinearBack implements engine.Backend.
 func (*Backend) LinearBack(dx, dy engine.View, w *engine.Weight, beta float32) {
-	LinearBack(matrix(dx), operand(matrix(dy), w), operand(dense(w), w), beta)
+	LinearBack(matrix(dx), Operand(matrix(dy), w), Operand(dense(w), w), beta)
 }
 
 // MatMul implements engine.Backend.

@@ -22,10 +22,10 @@ func (m *Model) stackGroups() {
 	}
 	m.eachGroup(func(group []string) {
 		first := m.layers[group[0]].Weight
-		all := engine.Layer{Weight: &engine.Weight{In: first.In, Stride: first.In, Compute: first.Compute}}
+		all := engine.Layer{Weight: &engine.Weight{In: first.In, Stride: first.In}}
 		for _, name := range group {
 			l := m.layers[name]
-			if l.Weight.DType() != first.DType() || l.Weight.Compute != first.Compute {
+			if l.Weight.DType() != first.DType() {
 				return
 			}
 			all.Weight.F32 = append(all.Weight.F32, l.Weight.F32...)
