@@ -53,9 +53,9 @@ type Model struct {
 	// memory of f32 files and rounds them once. Adapter and optimiser are always f32.
 	DType string `yaml:"dtype" default:"auto" enum:"auto|f32|bf16"`
 	// Type that the linear layers of the transformer's blocks compute in, which is nearly all of the work: bf16 rounds both
-	// factors and sums in f32. It pays on processors with AMX where oneDNN is installed (sciflux doctor tells); elsewhere it
-	// works too but is slower than f32.
-	Compute string `yaml:"compute" default:"f32" enum:"f32|bf16"`
+	// factors and sums in f32. auto is what the worker's machine is fastest in: bf16 on processors with AMX where oneDNN is
+	// installed (sciflux doctor tells), f32 elsewhere. Give f32 or bf16 where workers on both kinds of machine share a run.
+	Compute string `yaml:"compute" default:"auto" enum:"auto|f32|bf16"`
 	// Length T5 prompts are padded to, in tokens; 0 takes the tokenizer's own. FLUX.1 dev 512, schnell 256.
 	TextTokens int `yaml:"text_tokens" default:"0" valid:">=0"`
 }

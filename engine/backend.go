@@ -6,6 +6,8 @@ package engine
 type Backend interface {
 	// Name says what computes, e.g. "cpu avx2 onednn".
 	Name() string
+	// Fast is the type that Linear is fastest in on this machine (Weight.Compute).
+	Fast() DType
 
 	// Alloc returns memory with undefined contents; Free gives it back to the pool. Live and peak bytes are counted.
 	Alloc(shape ...int) *Tensor

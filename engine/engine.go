@@ -100,6 +100,18 @@ const (
 	BFloat16
 )
 
+// DTypes are the types by the names that torch and configs give them.
+var DTypes = map[string]DType{"float32": Float32, "f32": Float32, "bfloat16": BFloat16, "bf16": BFloat16}
+
+// ComputeType is the type called name, for "auto" the one that be is fastest in.
+func ComputeType(name string, be Backend) (d DType, ok bool) {
+	if name == "auto" {
+		return be.Fast(), true
+	}
+	d, ok = DTypes[name]
+	return d, ok
+}
+
 // String is the name that torch gives the type.
 func (d DType) String() string { return [...]string{"float32", "bfloat16"}[d] }
 

@@ -11,14 +11,6 @@ import (
 	"github.com/sciflux/sciflux/model/weights"
 )
 
-// compute is the arithmetic of the transformer's blocks.
-func (o Options) compute() engine.DType {
-	if o.DType == BFloat16 {
-		return engine.BFloat16
-	}
-	return engine.Float32
-}
-
 // storage is how a case's weights are kept: rounded to bfloat16 when it is judged in that arithmetic.
 func (o Options) storage() weights.Storage {
 	if o.DType == BFloat16 {

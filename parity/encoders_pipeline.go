@@ -1,6 +1,7 @@
 package parity
 
 import (
+	"github.com/sciflux/sciflux/engine"
 	"context"
 
 	"github.com/sciflux/sciflux/model/pipeline"
@@ -11,7 +12,7 @@ func openPipeline(c *Case, o Options) (*pipeline.Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pipeline.Open(path, be, pipeline.Options{Storage: o.storage(), Compute: o.compute()})
+	return pipeline.Open(path, be, pipeline.Options{Storage: o.storage(), Compute: engine.DTypes[o.DType]})
 }
 
 func runPromptEncode(ctx context.Context, c *Case, o Options) (*Outputs, error) {

@@ -16,7 +16,7 @@ func loadFlux(c *Case, o Options) (*flux.Model, engine.Backend, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := flux.Load(path, flux.Options{Storage: o.storage(), Compute: o.compute()})
+	m, err := flux.Load(path, flux.Options{Storage: o.storage(), Compute: engine.DTypes[o.DType]})
 	return m, be, err
 }
 

@@ -111,7 +111,7 @@ func runLoRAMerge(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	if err := c.Args(&args); err != nil {
 		return nil, err
 	}
-	dtype, ok := map[string]engine.DType{Float32: engine.Float32, BFloat16: engine.BFloat16}[args.DType]
+	dtype, ok := engine.DTypes[args.DType]
 	if !ok {
 		return nil, fmt.Errorf("case %s: merge to dtype %q; known: %s, %s", c.Name, args.DType, Float32, BFloat16)
 	}

@@ -9,10 +9,19 @@ import (
 	"github.com/sciflux/sciflux/store"
 )
 
-// transformerOf is the one that a run with a setting opens.
-func transformerOf(t *testing.T, setting string) *flux.Model {
+// quick is a machine that is fastest in a type.
+type quick struct {
+	engine.Backend
+	in engine.DType
+}
+
+func (q quick) Fast() engine.DType { return q.in }
+
+// transformerOf is the one that a run with a setting opens on a machine that is fastest in a type.
+func transformerOf(t *testing.T, setting string, fast engine.DType) *flux.Model {
 	t.Helper()
 	s, ctx, spec := newStudio(t, &store.Mem{}), context.Background(), testSpec(t, setting)
+	s.options.Backend = quick{s.options.Backend, fast}
 	if _, err := s.Prepare(ctx, spec, newWatcher(0)); err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +35,7 @@ func transformerOf(t *testing.T, setting string) *flux.Model {
 // TestMatricesAreKeptAsConfigured: model.dtype decides how the base is kept. The world's files hold f32.
 func TestMatricesAreKeptAsConfigured(t *testing.T) {
 	for dtype, want := range map[string]engine.DType{"auto": engine.Float32, "f32": engine.Float32, "bf16": engine.BFloat16} {
-		transformer := transformerOf(t, "model.dtype="+dtype)
+		transformer := transformerOf(t, "model.dtype="+dtype, engine.Float32)
 		kept := map[engine.DType]int{}
 		for _, l := range transformer.Layers() {
 			if layer, ok := transformer.Layer(l.Name); ok {
@@ -41,14 +50,20 @@ func TestMatricesAreKeptAsConfigured(t *testing.T) {
 
 // TestBlocksComputeAsConfigured: model.compute decides what the layers of the blocks multiply in; all others stay in f32.
 func TestBlocksComputeAsConfigured(t *testing.T) {
-	for compute, blocks := range map[string]engine.DType{"f32": engine.Float32, "bf16": engine.BFloat16} {
-		transformer := transformerOf(t, "model.compute="+compute)
+	for _, c := range []struct {
+		compute      string
+		fast, blocks engine.DType
+	}{
+		{"f32", engine.BFloat16, engine.Float32}, {"bf16", engine.Float32, engine.BFloat16},
+		{"auto", engine.Float32, engine.Float32}, {"auto", engine.BFloat16, engine.BFloat16},
+	} {
+		transformer := transformerOf(t, "model.compute="+c.compute, c.fast)
 		for name, want := range map[string]engine.DType{
-			"transformer_blocks.0.attn.to_q": blocks, "transformer_blocks.0.ff.net.2": blocks, "single_transformer_blocks.0.proj_out": blocks,
+			"transformer_blocks.0.attn.to_q": c.blocks, "transformer_blocks.0.ff.net.2": c.blocks, "single_transformer_blocks.0.proj_out": c.blocks,
 			"transformer_blocks.0.norm1.linear": engine.Float32, "x_embedder": engine.Float32, "proj_out": engine.Float32,
 		} {
 			if l, ok := transformer.Layer(name); !ok || l.Weight.Compute != want {
-				t.Errorf("%s: %s computes in %s, want %s", compute, name, l.Weight.Compute, want)
+				t.Errorf("%s on a machine for %s: %s computes in %s, want %s", c.compute, c.fast, name, l.Weight.Compute, want)
 			}
 		}
 	}

@@ -120,16 +120,15 @@ func (s *Studio) desk(ctx context.Context, job run.Job) (*desk, error) {
 	return d, nil
 }
 
-// computeTypes are the meanings of model.compute.
-var computeTypes = map[string]engine.DType{"f32": engine.Float32, "bf16": engine.BFloat16}
-
 func (s *Studio) open(ctx context.Context, job run.Job, cfg configs.Config) (*desk, error) {
 	d := &desk{studio: s, job: job, cfg: cfg, be: s.options.Backend, tests: map[string][]row{}, moments: map[pictureKey]posterior{}}
 	folder, err := s.model(cfg.Model.Pipeline, "world")
 	if err != nil {
 		return nil, err
 	}
-	if d.pipe, err = pipeline.Open(folder, d.be, pipeline.Options{Storage: weights.Storages[cfg.Model.DType], Compute: computeTypes[cfg.Model.Compute]}); err != nil {
+	o := pipeline.Options{Storage: weights.Storages[cfg.Model.DType]}
+	o.Compute, _ = engine.ComputeType(cfg.Model.Compute, d.be)
+	if d.pipe, err = pipeline.Open(folder, d.be, o); err != nil {
 		return nil, err
 	}
 	if err = d.furnish(ctx); err != nil {

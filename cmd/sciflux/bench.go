@@ -54,7 +54,7 @@ to_out.0. One step before the first that counts warms up.`,
 	f.IntVar(&o.image, "image-tokens", 0, "tokens of a picture (0: 16 for world, else 1024)")
 	f.IntVar(&o.text, "text-tokens", 0, "tokens of a prompt (0: 32 for world, else 512)")
 	f.IntVar(&o.steps, "steps", 5, "steps that count")
-	f.StringVar(&o.compute, "compute", "float32", "arithmetic of the blocks' linear layers: float32, or bfloat16 (fast with AMX and oneDNN)")
+	f.StringVar(&o.compute, "compute", "auto", "arithmetic of the blocks' linear layers: float32, bfloat16, or auto, which is bfloat16 where AMX is")
 	f.StringVar(&o.dtype, "dtype", "auto", "storage of the base weights: auto (as in the file), float32 or bfloat16")
 	f.IntVar(&o.rank, "rank", 16, "rank of the adapter")
 	f.StringVar(&o.memory, "memory", "none", "what is computed again in the backward pass: none, selective or full")
@@ -85,16 +85,18 @@ type stepTimes struct {
 }
 
 // check fills what was left open and refuses what cannot be.
-func (o *stepOptions) check() error {
+func (o *stepOptions) check(be engine.Backend) error {
 	bad := func(flag, value, cure string) error {
 		return run.Errorf(run.ClassConfig, "use", "--"+flag+" "+value, cure, "not allowed")
 	}
 	if _, ok := weights.Storages[o.dtype]; !ok {
 		return bad("dtype", o.dtype, "give auto, float32 or bfloat16")
 	}
-	if _, ok := computeTypes[o.compute]; !ok {
-		return bad("compute", o.compute, "give float32 or bfloat16")
+	compute, ok := engine.ComputeType(o.compute, be)
+	if !ok {
+		return bad("compute", o.compute, "give auto, float32 or bfloat16")
 	}
+	o.compute = compute.String()
 	if _, err := graph.ParseMemory(o.memory); err != nil {
 		return bad("memory", o.memory, "give none, selective or full")
 	}
@@ -131,14 +133,14 @@ func gridOf(n int) flow.Grid {
 }
 
 func (a *app) runBenchStep(ctx context.Context, o stepOptions) error {
-	if err := o.check(); err != nil {
-		return err
-	}
 	be, err := backend(o.threads)
 	if err != nil {
 		return err
 	}
-	model, err := a.openTransformer(o.model, flux.Options{Storage: weights.Storages[o.dtype], Compute: computeTypes[o.compute]})
+	if err := o.check(be); err != nil {
+		return err
+	}
+	model, err := a.openTransformer(o.model, flux.Options{Storage: weights.Storages[o.dtype], Compute: engine.DTypes[o.compute]})
 	if err != nil {
 		return err
 	}
@@ -163,9 +165,6 @@ func (a *app) runBenchStep(ctx context.Context, o stepOptions) error {
 	}
 	return a.print.Value(result, result.text)
 }
-
-// computeTypes are the meanings of --compute.
-var computeTypes = map[string]engine.DType{"float32": engine.Float32, "bfloat16": engine.BFloat16}
 
 func (a *app) openTransformer(name string, o flux.Options) (*flux.Model, error) {
 	folder, err := a.modelFolder(name, "world")
@@ -221,7 +220,7 @@ func timeSteps(ctx context.Context, be engine.Backend, model *flux.Model, adapte
 	_, peak := be.Memory()
 	return stepTimes{
 		StepSeconds: median(seconds), MinSeconds: seconds[0], PeakRSS: peakRSS(), PeakTensors: peak, Batch: o.batch, ImageTokens: o.image, TextTokens: o.text,
-		DType: baseType(model), Compute: computeTypes[o.compute].String(), Rank: o.rank, Memory: memory.String(), Loss: last.Loss, Backend: be.Name(),
+		DType: baseType(model), Compute: o.compute, Rank: o.rank, Memory: memory.String(), Loss: last.Loss, Backend: be.Name(),
 	}, nil
 }
 

@@ -128,7 +128,7 @@ func (a *app) openPipeline(model string) (*pipeline.Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pipeline.Open(folder, be, pipeline.Options{})
+	return pipeline.Open(folder, be, pipeline.Options{Compute: be.Fast()})
 }
 
 // modelFolder is a model's folder; the word world stands for one inside the binary, which is unpacked.

@@ -176,6 +176,14 @@ func (e *Backend) Name() string {
 	return "cpu " + e.isa + " own"
 }
 
+// Fast implements engine.Backend: bfloat16 where the matrix unit multiplies. Without one, rounding costs more than it saves.
+func (e *Backend) Fast() engine.DType {
+	if e.amx {
+		return engine.BFloat16
+	}
+	return engine.Float32
+}
+
 // Alloc implements engine.Backend.
 func (e *Backend) Alloc(shape ...int) *engine.Tensor { return e.pool.Tensor(shape...) }
 

@@ -19,6 +19,9 @@ func New() engine.Backend { return &Backend{} }
 // Name implements engine.Backend.
 func (*Backend) Name() string { return "reference" }
 
+// Fast implements engine.Backend.
+func (*Backend) Fast() engine.DType { return engine.Float32 }
+
 // Alloc implements engine.Backend.
 func (e *Backend) Alloc(shape ...int) *engine.Tensor { return e.pool.Tensor(shape...) }
 
