@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sciflux/sciflux/cmd/sciflux/internal/console"
+	"github.com/sciflux/sciflux/report"
 	"github.com/sciflux/sciflux/run"
 	"github.com/sciflux/sciflux/workflows"
 )
@@ -116,6 +117,7 @@ type watch struct {
 	progress *sink
 	remote   bool // progress comes from the server, because others work
 
+	full    bool // the disk of the state folder
 	status  run.Status
 	trouble string
 	quick   int
@@ -131,6 +133,9 @@ type change struct {
 }
 
 func (w *watch) look(ctx context.Context) {
+	if w.site.services != nil {
+		w.tellDisk(freeDisk(w.site.dir))
+	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	live, err := w.site.runs.State(ctx, w.name)
@@ -138,6 +143,25 @@ func (w *watch) look(ctx context.Context) {
 		return // the end of the run is told by Wait; a state that cannot be had now is asked for again
 	}
 	w.tell(live)
+}
+
+// fullBelow is where the disk of the state folder counts as full: less than the services write between two looks.
+const fullBelow = 16 << 20
+
+// tellDisk says that the services cannot write, which they themselves only try again and again, and when they can.
+func (w *watch) tellDisk(free int64) {
+	full := free < fullBelow
+	if full == w.full {
+		return
+	}
+	w.full = full
+	c := change{Event: "disk", Reason: report.Bytes(free) + " free in " + w.site.dir}
+	if full {
+		c.Reason += "; the run waits until there is more, and loses nothing"
+	} else {
+		c.Reason += "; the run goes on"
+	}
+	w.app.print.Event(c, "disk: "+c.Reason)
 }
 
 func (w *watch) tell(live workflows.Live) {
