@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -374,15 +373,7 @@ func TestServicesThatRefuse(t *testing.T) {
 
 // A disk that is nearly full is told before the services make their database on it.
 func TestNoSpaceOnTheDisk(t *testing.T) {
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=32m"); err != nil {
-		t.Skipf("a small disk cannot be mounted here: %v", err)
-	}
-	defer func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	}()
+	dir := smallDisk(t, "32m")
 	for _, args := range [][]string{{"up"}, {"run", "world-smoke"}} {
 		fails(t, 1, dir, []string{"start services " + servicesDir(dir), "MiB left on the disk", "free some space or choose another state folder"}, args...)
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -45,6 +47,13 @@ func (o *output) Write(p []byte) (int, error) {
 		o.rest = rest
 		o.line(line)
 	}
+}
+
+// watch sets what is called back.
+func (o *output) watch(line func(string)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.line = line
 }
 
 func (o *output) String() string {
@@ -219,5 +228,76 @@ func TestInterruptIsResumable(t *testing.T) {
 	}
 	if s := show(t, state, "small"); s.Status != "paused" || s.Stage != "sft" || s.Step == 0 || s.StepsTotal != 4000 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// smallDisk is a state folder on a disk of its own.
+func smallDisk(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Skipf("a small disk cannot be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { command(context.Background(), dir, "down").Run() })
+	return dir
+}
+
+// fill takes all that is left on a folder's disk and returns the file that does.
+func fill(t *testing.T, dir string) string {
+	t.Helper()
+	name := filepath.Join(dir, "fill")
+	f, err := os.Create(name)
+	for block := make([]byte, 1<<20); err == nil; {
+		_, err = f.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// A disk that fills up while a run works on it holds the run up, which is told, and costs it nothing.
+func TestDiskThatFillsUp(t *testing.T) {
+	reference := exported(t, smokeRun(t), "small")
+	state := smallDisk(t, "400m")
+	said := make(chan string, 100)
+	p := startUntil(t, state, moment{stage: "oft"}, small()...)
+	p.out.watch(func(line string) {
+		if strings.HasPrefix(line, "disk: ") {
+			said <- line
+		}
+	})
+	hears := func(words string) {
+		select {
+		case line := <-said:
+			if !strings.Contains(line, words) {
+				t.Fatalf("%q, want %q", line, words)
+			}
+		case <-p.ended:
+			t.Fatalf("the run ended: %v\n%s", p.ProcessState, p.out)
+		case <-time.After(time.Minute):
+			t.Fatalf("nothing was told:\n%s", p.out)
+		}
+	}
+	file := fill(t, state)
+	hears("the run waits")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	hears("the run goes on")
+	<-p.ended
+	if !p.ProcessState.Success() {
+		t.Fatalf("%v\n%s", p.ProcessState, p.out)
+	}
+	if !bytes.Equal(exported(t, state, "small"), reference) {
+		t.Error("the adapter is not that of a run with room on its disk")
 	}
 }
