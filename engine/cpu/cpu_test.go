@@ -83,6 +83,9 @@ func TestDescribeNamesWhatNewChooses(t *testing.T) {
 	if !strings.Contains(e.Name(), d.ISA) || d.Threads < 1 || (d.GEMM == "onednn") != strings.Contains(e.Name(), "onednn") {
 		t.Errorf("%q described as %v", e.Name(), d)
 	}
+	if got := e.Fast() == engine.BFloat16; got != d.AMX || got != strings.Contains(e.Name(), "amx") {
+		t.Errorf("%q, described as %v, is fastest in %s", e.Name(), d, e.Fast())
+	}
 }
 
 func TestShapesThatDoNotFitPanic(t *testing.T) {
