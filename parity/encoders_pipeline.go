@@ -1,9 +1,9 @@
 package parity
 
 import (
-	"github.com/sciflux/sciflux/engine"
 	"context"
 
+	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/model/pipeline"
 )
 
