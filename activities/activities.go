@@ -102,8 +102,8 @@ func (a *Activities) Evaluate(ctx context.Context, s EvalShard) (EvalPart, error
 
 // Summarise reduces evaluated shards to results. See Evaluator.
 func (a *Activities) Summarise(ctx context.Context, s SummaryJob) ([]run.EvalResult, error) {
-	return attempt(ctx, a, "summarise", func(ctx context.Context, _ Monitor) ([]run.EvalResult, error) {
-		return a.Evaluator.Summarise(ctx, s)
+	return attempt(ctx, a, "summarise", func(ctx context.Context, m Monitor) ([]run.EvalResult, error) {
+		return a.Evaluator.Summarise(ctx, s, m)
 	})
 }
 

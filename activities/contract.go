@@ -57,7 +57,7 @@ type Evaluator interface {
 	// Idempotent: an object that is there and verifies is returned.
 	Evaluate(ctx context.Context, s EvalShard, m Monitor) (EvalPart, error)
 	// Summarise reduces parts, in the order given, to one result per split and variant.
-	Summarise(ctx context.Context, s SummaryJob) ([]run.EvalResult, error)
+	Summarise(ctx context.Context, s SummaryJob, m Monitor) ([]run.EvalResult, error)
 }
 
 // Publisher writes what a user takes away.

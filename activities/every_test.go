@@ -49,7 +49,7 @@ func (r *recorder) ScorePairs(_ context.Context, s activities.ScoreShard, m acti
 func (r *recorder) Evaluate(_ context.Context, s activities.EvalShard, m activities.Monitor) (activities.EvalPart, error) {
 	return activities.EvalPart{Split: s.Split}, r.note(s, m)
 }
-func (r *recorder) Summarise(_ context.Context, s activities.SummaryJob) ([]run.EvalResult, error) {
+func (r *recorder) Summarise(_ context.Context, s activities.SummaryJob, _ activities.Monitor) ([]run.EvalResult, error) {
 	return []run.EvalResult{{Split: "test_S"}}, r.note(s, nil)
 }
 func (r *recorder) Export(_ context.Context, e activities.ExportJob, m activities.Monitor) (activities.ExportResult, error) {

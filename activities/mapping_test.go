@@ -96,7 +96,7 @@ func (e *explosive) ScorePairs(context.Context, activities.ScoreShard, activitie
 func (e *explosive) Evaluate(context.Context, activities.EvalShard, activities.Monitor) (activities.EvalPart, error) {
 	panic("bang")
 }
-func (e *explosive) Summarise(context.Context, activities.SummaryJob) ([]run.EvalResult, error) {
+func (e *explosive) Summarise(context.Context, activities.SummaryJob, activities.Monitor) ([]run.EvalResult, error) {
 	panic("bang")
 }
 func (e *explosive) Export(context.Context, activities.ExportJob, activities.Monitor) (activities.ExportResult, error) {

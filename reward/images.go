@@ -24,6 +24,20 @@ func (m Images) Picture(i int) (*picture.Picture, error) {
 	return picture.FromFloats(m.Data[i*size:(i+1)*size], m.W, m.H)
 }
 
+// Slice are pictures from to to−1, over the same memory.
+func (m Images) Slice(from, to int) Images {
+	size := 3 * m.H * m.W
+	return Images{Data: m.Data[from*size : to*size], B: to - from, H: m.H, W: m.W}
+}
+
+// Join are the pictures of both, which must be of one size; the zero value joins with any.
+func (m Images) Join(o Images) Images {
+	if m.B == 0 {
+		return o
+	}
+	return Images{Data: append(m.Data, o.Data...), B: m.B + o.B, H: m.H, W: m.W}
+}
+
 // Scorer rates pictures; higher is better.
 type Scorer interface {
 	// Score rates picture i for prompt i.

@@ -113,12 +113,13 @@ func (m *Masker) subject(boxes []flow.Box) (Subject, error) {
 	return s, nil
 }
 
-// Mask is the subject's mask over a grid of tokens, nil for none.
-func (m *Masker) Mask(s Subject, grid flow.Grid) *flow.Mask {
+// Mask is the subject's mask over a grid of tokens, nil for none. forms.Corners and forms.Mean choose how it is cut and
+// what a masked mean is divided by.
+func (s Subject) Mask(forms flow.Forms, grid flow.Grid) *flow.Mask {
 	if !s.Masked {
 		return nil
 	}
-	return flow.NewMask(m.forms, s.Box, grid)
+	return flow.NewMask(forms, s.Box, grid)
 }
 
 // Count says what became of the masks of some pictures. Without masks nothing is counted.
@@ -132,7 +133,7 @@ func (m *Masker) Count(subjects []Subject, grid flow.Grid) run.Masks {
 		if s.Missing {
 			count.Missing++
 		}
-		switch kept := m.Mask(s, grid).Kept(); {
+		switch kept := s.Mask(m.forms, grid).Kept(); {
 		case kept == 0:
 			count.Empty++
 		case kept < tinyMask:

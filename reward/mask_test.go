@@ -61,7 +61,7 @@ func TestPolicies(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		for i, s := range subjects {
-			if got := m.Mask(s, grid).Kept(); got != c.kept[i] {
+			if got := s.Mask(m.forms, grid).Kept(); got != c.kept[i] {
 				t.Errorf("%s: picture %d keeps %g, want %g", name, i, got, c.kept[i])
 			}
 		}
@@ -71,7 +71,7 @@ func TestPolicies(t *testing.T) {
 		if got := m.Count(subjects, grid); got != c.count {
 			t.Errorf("%s: counted %+v, want %+v", name, got, c.count)
 		}
-		if none := m.Mask(subjects[0], grid) == nil; none != (c.policy == MaskNone) {
+		if none := subjects[0].Mask(m.forms, grid) == nil; none != (c.policy == MaskNone) {
 			t.Errorf("%s: no mask is %v", name, none)
 		}
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/sciflux/sciflux/models"
 	"github.com/sciflux/sciflux/picture"
 	"github.com/sciflux/sciflux/run"
-	"github.com/sciflux/sciflux/stages"
 )
 
 type generateOptions struct {
@@ -140,5 +139,5 @@ func (a *app) modelFolder(model, inside string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return stages.Unpack(models.Files, inside, filepath.Join(dir, "cache", "models"))
+	return models.Unpack(models.Files, inside, filepath.Join(dir, "cache", "models"))
 }

@@ -14,14 +14,14 @@ import (
 	"github.com/sciflux/sciflux/engine/cpu"
 	"github.com/sciflux/sciflux/models"
 	"github.com/sciflux/sciflux/run"
-	"github.com/sciflux/sciflux/stages"
+	"github.com/sciflux/sciflux/worker"
 	"github.com/sciflux/sciflux/workflows"
 )
 
 // crew is a worker of this process: it polls the run's queues until it is closed.
 type crew struct {
 	workers *workflows.Workers
-	studio  *stages.Studio
+	worker  *worker.Worker
 	lock    *os.File
 }
 
@@ -42,6 +42,12 @@ func threads(c configs.Worker) int {
 	return max(1, runtime.GOMAXPROCS(0)/max(1, c.Concurrency))
 }
 
+// What a worker may keep beside the runs it works on.
+const (
+	cacheBytes = 20e9 // of encoded prompts and pictures on disk
+	modelBytes = 16e9 // of files of models that no run uses
+)
+
 // work starts a worker. sink gets every report of its activities and may be nil.
 func (s *site) work(version string, sink func(run.Progress)) (*crew, error) {
 	be, err := backend(threads(s.cfg.Worker))
@@ -52,12 +58,13 @@ func (s *site) work(version string, sink func(run.Progress)) (*crew, error) {
 	if err != nil {
 		return nil, err
 	}
-	studio := stages.New(stages.Options{Objects: s.objects, Backend: be, Dir: filepath.Join(s.dir, "cache"), Models: models.Files, CodeVersion: version, Log: s.log})
-	acts := activities.New(studio, activities.Limits{HangAfter: s.cfg.Worker.HangAfter, StopGrace: s.cfg.Worker.StopGrace})
+	w := worker.New(worker.Options{Objects: s.objects, Backend: be, Dir: filepath.Join(s.dir, "cache"), Models: models.Files,
+		CacheBytes: cacheBytes, ModelBytes: modelBytes, CodeVersion: version, Log: s.log})
+	acts := activities.New(w, activities.Limits{HangAfter: s.cfg.Worker.HangAfter, StopGrace: s.cfg.Worker.StopGrace})
 	acts.Sink = sink
-	c := &crew{workers: workflows.NewWorkers(s.client, run.QueuesOf(s.cfg), acts, s.cfg.Worker.Concurrency), studio: studio, lock: lock}
+	c := &crew{workers: workflows.NewWorkers(s.client, run.QueuesOf(s.cfg), acts, s.cfg.Worker.Concurrency), worker: w, lock: lock}
 	if err := c.workers.Start(); err != nil {
-		return nil, errors.Join(err, studio.Close(), lock.Close())
+		return nil, errors.Join(err, w.Close(), lock.Close())
 	}
 	return c, nil
 }
@@ -65,7 +72,7 @@ func (s *site) work(version string, sink func(run.Progress)) (*crew, error) {
 // close lets the activities leave at a checkpoint and releases what they had opened.
 func (c *crew) close() error {
 	c.workers.Stop()
-	return errors.Join(c.studio.Close(), c.lock.Close())
+	return errors.Join(c.worker.Close(), c.lock.Close())
 }
 
 // markWorking holds a shared lock as long as this process works, so that others can tell a run that is under way from

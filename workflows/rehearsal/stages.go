@@ -213,7 +213,7 @@ func (f *Stages) Evaluate(_ context.Context, s activities.EvalShard, _ activitie
 }
 
 // Summarise makes one result per split and variant.
-func (f *Stages) Summarise(_ context.Context, s activities.SummaryJob) ([]run.EvalResult, error) {
+func (f *Stages) Summarise(_ context.Context, s activities.SummaryJob, _ activities.Monitor) ([]run.EvalResult, error) {
 	var results []run.EvalResult
 	for _, p := range s.Parts {
 		if n := len(results); n == 0 || results[n-1].Variant != p.Variant || results[n-1].Split != p.Split {

@@ -1,0 +1,188 @@
+package checkpoint
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/sciflux/sciflux/configs"
+	"github.com/sciflux/sciflux/engine"
+	"github.com/sciflux/sciflux/engine/graph"
+	"github.com/sciflux/sciflux/model/lora"
+	"github.com/sciflux/sciflux/run"
+	"github.com/sciflux/sciflux/store"
+	"github.com/sciflux/sciflux/store/safetensors"
+	"github.com/sciflux/sciflux/trainer"
+	"github.com/sciflux/sciflux/worker/opened"
+	"github.com/sciflux/sciflux/worker/recipe"
+)
+
+// Training is a learner with the counters that a checkpoint keeps.
+type Training struct {
+	*trainer.Learner
+	Average *trainer.Average // nil without EMA
+	Tally   Tally            // of the chunk under way
+	Seconds float64          // working time of the stage
+	Step    int              // optimiser steps finished in this stage
+
+	parent run.ObjectRef
+	be     engine.Backend
+}
+
+// Tally sums what a chunk's summary is made of. It is kept in checkpoints inside a chunk, so that an interrupted chunk
+// reports what the unbroken one would have.
+type Tally struct {
+	Steps    int     `json:"steps"`
+	Loss     float64 `json:"loss"`
+	GradNorm float64 `json:"grad_norm"`
+	KL       float64 `json:"kl"`
+	Clamped  float64 `json:"clamped"`
+	Rate     float64 `json:"rate"`
+}
+
+func (t *Tally) add(r trainer.StepResult, kl, clamped float64) {
+	t.Steps++
+	t.Loss, t.GradNorm, t.KL, t.Clamped, t.Rate = t.Loss+r.Loss, t.GradNorm+r.Norm, t.KL+kl, t.Clamped+clamped, t.Rate+r.Rate
+}
+
+// Summary is the mean over the steps.
+func (t Tally) Summary() run.ChunkSummary {
+	n := float64(max(1, t.Steps))
+	return run.ChunkSummary{Steps: t.Steps, Loss: t.Loss / n, GradNorm: t.GradNorm / n, KL: t.KL / n, Clamped: t.Clamped / n, LearnRate: t.Rate / n}
+}
+
+// counters is the state part.
+type counters struct {
+	Updates int   `json:"updates"` // of the optimiser since its moments were zero
+	Tally   Tally `json:"tally"`   // zero at a chunk's end
+}
+
+// Begin opens a learner in the state of a checkpoint. fresh asks for the checkpoint's evaluated adapter with new moments
+// and counters, as a stage starts from the end of another; a zero reference is the initial adapter.
+func Begin(ctx context.Context, r *opened.Run, from run.CheckpointRef, fresh bool, o configs.Optim, set trainer.Setting) (*Training, error) {
+	l, err := Load(ctx, r, from)
+	if err != nil {
+		return nil, err
+	}
+	start := trained
+	if fresh {
+		start = func(r *opened.Run, l *store.Loaded) (*lora.Adapter, error) { return adapterOf(r, l, store.AdapterPart) }
+	}
+	adapter, err := start(r, l)
+	if err != nil {
+		return nil, err
+	}
+	memory, err := graph.ParseMemory(r.Recipe.Config.Worker.Memory)
+	if err != nil {
+		return nil, run.Errorf(run.ClassConfig, "use", "worker.memory", "", "%w", err)
+	}
+	be := r.Models.Backend
+	learner := trainer.NewLearner(be, r.Models.Pipeline.Transformer, adapter, recipe.Optimizer(o), set, memory)
+	t := &Training{Learner: learner, parent: from.Manifest, be: be}
+	if o.EMA > 0 {
+		t.Average = trainer.NewAverage(adapter, o.EMA)
+	}
+	if fresh || from.IsZero() {
+		return t, nil
+	}
+	if err := t.restore(r, l); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// restore sets moments, counters and average.
+func (t *Training) restore(r *opened.Run, l *store.Loaded) error {
+	var c counters
+	if err := json.Unmarshal(l.Parts[StatePart], &c); err != nil {
+		return run.Errorf(run.ClassStorage, "read counters of", l.Checkpoint.Manifest.Key, "", "%w", err)
+	}
+	moments, err := safetensors.Parse(OptimizerPart, l.Parts[OptimizerPart])
+	if err != nil {
+		return fmt.Errorf("read moments of %s: %w", l.Checkpoint.Manifest.Key, err)
+	}
+	for name, into := range map[string]*engine.Tensor{"exp_avg": t.Optimizer.M, "exp_avg_sq": t.Optimizer.V} {
+		values, err := moments.Float32(name, into.Len())
+		if err != nil {
+			return fmt.Errorf("read moments of %s: %w", l.Checkpoint.Manifest.Key, err)
+		}
+		t.be.Upload(into, values)
+	}
+	t.Optimizer.Steps, t.Tally = c.Updates, c.Tally
+	t.Step, t.Seconds = l.Manifest.Step, l.Manifest.Seconds
+	if t.Average == nil {
+		return nil
+	}
+	mean, err := adapterOf(r, l, store.AdapterPart)
+	if err == nil {
+		t.Average.Restore(mean)
+	}
+	return err
+}
+
+// Stepped counts an optimiser step that took some seconds.
+func (t *Training) Stepped(r trainer.StepResult, kl, clamped, seconds float64) {
+	t.Step++
+	t.Seconds += seconds
+	t.Tally.add(r, kl, clamped)
+	if t.Average != nil {
+		t.Average.Add(t.Adapter)
+	}
+}
+
+// Save commits the training's state as the checkpoint of its stage and step, with the machine and the inputs it came from.
+func (t *Training) Save(ctx context.Context, r *opened.Run, m store.Manifest, result Result) (run.CheckpointRef, error) {
+	text, err := json.Marshal(result)
+	if err != nil {
+		return run.CheckpointRef{}, err
+	}
+	m.Step, m.Seconds, m.Parent, m.Result = t.Step, t.Seconds, t.parent, text
+	m.ConfigHash, m.CodeVersion = r.Job.ConfigHash, r.CodeVersion
+	m.Metrics = map[string]float64{"loss": result.Summary.Loss}
+	parts, err := t.parts()
+	if err != nil {
+		return run.CheckpointRef{}, err
+	}
+	return r.Checkpoints().Save(ctx, m, parts)
+}
+
+// parts are what a checkpoint of the training holds.
+func (t *Training) parts() ([]store.Part, error) {
+	evaluated := t.Adapter
+	var parts []store.Part
+	if t.Average != nil {
+		evaluated = t.Average.Adapter
+		policy, err := adapterPart(PolicyPart, t.Adapter)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, policy)
+	}
+	adapter, err := adapterPart(store.AdapterPart, evaluated)
+	if err != nil {
+		return nil, err
+	}
+	moments, err := t.moments()
+	if err != nil {
+		return nil, err
+	}
+	state, err := json.Marshal(counters{Updates: t.Optimizer.Steps, Tally: t.Tally})
+	if err != nil {
+		return nil, err
+	}
+	return append(parts, adapter, store.BytesPart(OptimizerPart, moments), store.BytesPart(StatePart, state)), nil
+}
+
+// moments is the optimiser part.
+func (t *Training) moments() ([]byte, error) {
+	n := t.Adapter.Parameters()
+	m, v := make([]float32, n), make([]float32, n)
+	t.be.Download(m, t.Optimizer.M)
+	t.be.Download(v, t.Optimizer.V)
+	var b bytes.Buffer
+	_, err := safetensors.Write(&b, []safetensors.Tensor{
+		safetensors.Float32s("exp_avg", safetensors.F32, []int{n}, m), safetensors.Float32s("exp_avg_sq", safetensors.F32, []int{n}, v)}, nil)
+	return b.Bytes(), err
+}

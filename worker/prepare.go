@@ -1,0 +1,152 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sciflux/sciflux/activities"
+	"github.com/sciflux/sciflux/configs"
+	"github.com/sciflux/sciflux/reward"
+	"github.com/sciflux/sciflux/run"
+	"github.com/sciflux/sciflux/store"
+	"github.com/sciflux/sciflux/store/safetensors"
+	"github.com/sciflux/sciflux/worker/checkpoint"
+	"github.com/sciflux/sciflux/worker/opened"
+)
+
+// Prepare implements activities.Preparer: it opens everything the config names, so that whatever is wrong with it is
+// said before a step is taken.
+func (w *Worker) Prepare(ctx context.Context, spec run.Spec, m activities.Monitor) (activities.PrepareResult, error) {
+	var out activities.PrepareResult
+	cfg, err := configs.Parse(spec.Config)
+	if err != nil {
+		return out, run.Errorf(run.ClassConfig, "read config of run", spec.Name, "", "%w", err)
+	}
+	if err := w.putConfig(ctx, spec); err != nil {
+		return out, err
+	}
+	if err := checkPaths(cfg); err != nil {
+		return out, err
+	}
+	return do(ctx, w, spec.Job(), m, func(r *opened.Run) (activities.PrepareResult, error) { return ready(ctx, r, m) })
+}
+
+// ready looks through everything that the run will use.
+func ready(ctx context.Context, r *opened.Run, m activities.Monitor) (activities.PrepareResult, error) {
+	cfg := r.Recipe.Config
+	out := activities.PrepareResult{Plan: run.NewPlan(cfg), Tuples: map[string]int{cfg.Data.TrainSplit: len(r.Data.Rows)}}
+	if _, err := checkpoint.Initial(r); err != nil {
+		return out, err
+	}
+	for _, split := range cfg.Eval.Splits {
+		rows, err := r.Data.Test(split)
+		if err != nil {
+			return out, err
+		}
+		out.Tuples[split] = len(rows)
+	}
+	return out, r.Data.CheckPictures(ctx, func(done, total int) error {
+		m.Report(run.Progress{Stage: run.StagePrepare, Step: done, StepsTotal: total, Note: "checking pictures", At: time.Now()})
+		select {
+		case <-m.Stopping():
+			return run.ErrPreempted
+		default:
+			return nil
+		}
+	})
+}
+
+// checkPaths looks whether what the config names is there, before anything is loaded or drawn: a wrong path at the end of
+// a config is told as soon as one at its beginning.
+func checkPaths(c configs.Config) error {
+	detector := ""
+	if c.OFT.Epochs > 0 && c.OFT.Mask.Policy == reward.MaskDetector {
+		detector = c.OFT.Mask.Detector
+	}
+	for _, p := range []struct {
+		key, path string
+		class     run.Class
+		holds     []string // patterns of files that the folder must have
+		hint      string
+	}{
+		{"model.pipeline", c.Model.Pipeline, run.ClassModel, []string{"model_index.json"}, "name a pipeline folder in the Hugging Face layout"},
+		{"model.adapter", c.Model.Adapter, run.ClassModel, nil, "name a LoRA file or folder, or leave it empty for a fresh adapter"},
+		{"data.source", c.Data.Source, run.ClassData, nil, "name a folder of Science-T2I parquet files"},
+		{"data.prompts", c.Data.Prompts, run.ClassData, nil, `name a JSON list of {"prompt", "object"}, or leave it empty`},
+		{"oft.mask.detector", detector, run.ClassModel, nil, "name a detector folder, or set oft.mask.policy to full or none"},
+		{"reward.sciscore", c.Reward.SciScore, run.ClassModel, []string{"config.json", "preprocessor_config.json", "*.safetensors"}, "name a CLIP model folder in the Hugging Face layout"},
+	} {
+		if p.path == "" || p.path == "world" {
+			continue
+		}
+		if err := readable(p.path, p.holds); err != nil {
+			return run.Errorf(p.class, "open", p.key+" "+p.path, p.hint, "%w", err)
+		}
+	}
+	return nil
+}
+
+// readable reports why a file or folder cannot be read, which of the files it must hold is missing, or which of its
+// weights are cut off.
+func readable(path string, holds []string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		var cause *fs.PathError
+		if errors.As(err, &cause) { // the path is named already
+			return cause.Err
+		}
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	for _, pattern := range holds {
+		found, err := fs.Glob(os.DirFS(path), pattern)
+		if err != nil || len(found) == 0 {
+			return fmt.Errorf("there is no %s in it", pattern)
+		}
+		for _, name := range found {
+			if filepath.Ext(name) != ".safetensors" {
+				continue
+			}
+			weights, err := safetensors.Open(filepath.Join(path, name)) // reads the header alone
+			if err != nil {
+				return err
+			}
+			weights.Close()
+		}
+	}
+	return nil
+}
+
+// putConfig stores the resolved config, or finds that the run's name stands for another one. A config that nothing has come
+// of yet, such as one that Prepare refused, gives way.
+func (w *Worker) putConfig(ctx context.Context, spec run.Spec) error {
+	key := spec.Job().ConfigKey
+	_, err := w.options.Objects.PutIfAbsent(ctx, key, strings.NewReader(spec.Config))
+	if !errors.Is(err, store.ErrPrecondition) {
+		return err
+	}
+	text, there, err := store.ReadAll(ctx, w.options.Objects, key)
+	if err != nil {
+		return err
+	}
+	if old, err := configs.Parse(string(text)); err == nil && old.Hash() == spec.ConfigHash {
+		return nil
+	}
+	begun, err := store.Begun(ctx, w.options.Objects, spec.Name)
+	if err != nil {
+		return err
+	}
+	if begun {
+		return run.Errorf(run.ClassConfig, "start run", spec.Name, "give this one another name with --name", "the store holds a run of that name with another config")
+	}
+	_, err = w.options.Objects.PutIfMatch(ctx, key, strings.NewReader(spec.Config), there.ETag)
+	return err
+}

@@ -1,0 +1,99 @@
+// Package sampling makes the pairs of stage 2: rollouts of an epoch's prompts with the policy, then scores and subjects of
+// their pictures. What it stores does not depend on how the prompts are dealt out to shards.
+package sampling
+
+import (
+	"context"
+	"time"
+
+	"github.com/sciflux/sciflux/activities"
+	"github.com/sciflux/sciflux/model/lora"
+	"github.com/sciflux/sciflux/run"
+	"github.com/sciflux/sciflux/store"
+	"github.com/sciflux/sciflux/trainer"
+	"github.com/sciflux/sciflux/worker/checkpoint"
+	"github.com/sciflux/sciflux/worker/opened"
+	"github.com/sciflux/sciflux/worker/pairs"
+)
+
+// Generate rolls out the prompts of one shard. See activities.Sampler.
+func Generate(ctx context.Context, r *opened.Run, c activities.PairShard, m activities.Monitor) (run.ObjectRef, error) {
+	key := run.Keys(c.Job.Run).Pairs(c.Epoch, c.Shard, "rollouts")
+	if ref, ok, err := store.Finished(ctx, r.Objects, key); ok || err != nil {
+		return ref, err
+	}
+	policy, err := checkpoint.Trained(ctx, r, c.Policy)
+	if err != nil {
+		return run.ObjectRef{}, err
+	}
+	out := &pairs.Rollouts{Prompts: r.Recipe.EpochPrompts(c.Epoch, c.Shard, c.Shards, r.Data.Prompts, r.Data.Rows), Tokens: r.Recipe.Grid.Tokens()}
+	together := r.Recipe.Together()
+	for from := 0; from < len(out.Prompts); from += together {
+		select {
+		case <-m.Stopping():
+			return run.ObjectRef{}, run.ErrPreempted
+		default:
+		}
+		start := time.Now()
+		if err := rollOut(ctx, r, out, out.Prompts[from:min(from+together, len(out.Prompts))], policy); err != nil {
+			return run.ObjectRef{}, err
+		}
+		m.Report(run.Progress{Stage: run.StageOFT, Epoch: c.Epoch, Note: "generating", StepSeconds: time.Since(start).Seconds(), At: time.Now()})
+	}
+	return store.Finish(ctx, r.Objects, key, out.Write)
+}
+
+// rollOut samples the pictures of some prompts in one batch and appends them.
+func rollOut(ctx context.Context, r *opened.Run, out *pairs.Rollouts, part []pairs.Prompt, policy *lora.Adapter) error {
+	samples := r.Recipe.Config.OFT.ImagesPerPrompt
+	texts := textsOf(part, samples)
+	cond, err := r.Models.Conditioning(ctx, texts, r.Recipe.TextTokens())
+	if err != nil {
+		return err
+	}
+	size := r.Recipe.LatentSize()
+	start := make([]float32, len(texts)*size)
+	for b := range texts {
+		r.Recipe.StartNoise(part[b/samples].Number, b%samples).Normal(start[b*size : (b+1)*size])
+	}
+	noise := func(step int, dst []float32) {
+		for b := range texts {
+			r.Recipe.StepNoise(part[b/samples].Number, b%samples, step).Normal(dst[b*size : (b+1)*size])
+		}
+	}
+	t, err := trainer.Rollout(ctx, r.Models.Backend, r.Models.Pipeline.Transformer, policy, r.Recipe.OFTSetting(), r.Recipe.Rollout(), start, len(texts), cond, noise)
+	if err != nil {
+		return err
+	}
+	for p := range part {
+		out.Latents = append(out.Latents, paths(t, p*samples, samples, size))
+	}
+	images, err := r.Models.Decode(ctx, t.Latents[len(t.Latents)-1], len(texts), r.Recipe.Grid)
+	if err != nil {
+		return err
+	}
+	out.Images = out.Images.Join(images)
+	return nil
+}
+
+// textsOf repeats each prompt's text for its samples.
+func textsOf(part []pairs.Prompt, samples int) []string {
+	texts := make([]string, 0, len(part)*samples)
+	for _, p := range part {
+		for range samples {
+			texts = append(texts, p.Text)
+		}
+	}
+	return texts
+}
+
+// paths are the states of some samples of a batch, from sample first on.
+func paths(t *trainer.Trajectory, first, samples, size int) [][][]float32 {
+	out := make([][][]float32, samples)
+	for k := range out {
+		for _, x := range t.Latents {
+			out[k] = append(out[k], x[(first+k)*size:(first+k+1)*size])
+		}
+	}
+	return out
+}

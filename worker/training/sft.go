@@ -1,0 +1,100 @@
+package training
+
+import (
+	"context"
+	"time"
+
+	"github.com/sciflux/sciflux/activities"
+	"github.com/sciflux/sciflux/run"
+	"github.com/sciflux/sciflux/store"
+	"github.com/sciflux/sciflux/trainer"
+	"github.com/sciflux/sciflux/worker/checkpoint"
+	"github.com/sciflux/sciflux/worker/opened"
+	"github.com/sciflux/sciflux/worker/recipe"
+)
+
+// SFT takes the optimiser steps of a chunk of stage 1, or of the comparison that continues it. See activities.Trainer.
+func SFT(ctx context.Context, r *opened.Run, c activities.SFTChunk, m activities.Monitor) (activities.ChunkResult, error) {
+	if done, ok, err := finished(ctx, r, c.Stage, c.To); ok || err != nil {
+		return done, err
+	}
+	from, err := newest(ctx, r, c.Stage, c.From, c.To)
+	if err != nil {
+		return activities.ChunkResult{}, err
+	}
+	t, err := checkpoint.Begin(ctx, r, from, false, r.Recipe.Config.SFT.Optim, r.Recipe.SFTSetting())
+	if err != nil {
+		return activities.ChunkResult{}, err
+	}
+	defer t.Close()
+	if from == c.From {
+		t.Seconds = c.Spent
+	}
+	end := c.Stage == run.StageSFT && c.To >= r.Recipe.Config.SFT.Steps
+	work := &chunk{run: r, monitor: m, Training: t, manifest: store.Manifest{Stage: c.Stage, StageEnd: end}}
+	for t.Step < c.To {
+		if work.leaving() {
+			work.manifest.StageEnd = false
+			return work.leave(ctx)
+		}
+		if err := work.sftStep(ctx); err != nil {
+			return activities.ChunkResult{}, err
+		}
+	}
+	return work.end(ctx, checkpoint.Result{})
+}
+
+// sftStep takes one optimiser step and reports it.
+func (c *chunk) sftStep(ctx context.Context) error {
+	start, stage := time.Now(), c.manifest.Stage
+	examples, err := examplesOf(ctx, c.run, c.Step)
+	if err != nil {
+		return err
+	}
+	r, err := c.SFT(ctx, examples)
+	if err != nil {
+		return classify(err)
+	}
+	took := time.Since(start).Seconds()
+	c.Stepped(r, 0, 0, took)
+	c.events = append(c.events, run.Event{Stage: stage, Step: c.Step, Kind: "step", Values: map[string]float64{
+		"loss": r.Loss, "grad_norm": r.Norm, "learning_rate": r.Rate}})
+	total := c.run.Recipe.Config.SFT.Steps
+	if stage == run.StageCompare {
+		total = 0 // as many as fit in stage 2's time
+	}
+	c.monitor.Report(run.Progress{Stage: stage, Step: c.Step, StepsTotal: total, Note: "training", StepSeconds: took, Loss: r.Loss, At: time.Now()})
+	return nil
+}
+
+// examplesOf are the micro-batches of the optimiser step after step.
+func examplesOf(ctx context.Context, r *opened.Run, step int) ([]trainer.Example, error) {
+	batches, err := r.Recipe.Batches(step, r.Data.Rows)
+	if err != nil {
+		return nil, err
+	}
+	examples := make([]trainer.Example, len(batches))
+	for i, batch := range batches {
+		if examples[i], err = exampleOf(ctx, r, batch); err != nil {
+			return nil, err
+		}
+	}
+	return examples, nil
+}
+
+func exampleOf(ctx context.Context, r *opened.Run, batch []recipe.Sample) (trainer.Example, error) {
+	var captions []string
+	var all [][]float32
+	for _, s := range batch {
+		z, err := r.Latents.Draw(ctx, r.Data.Rows[s.Row], s.Picture, s.Posterior)
+		if err != nil {
+			return trainer.Example{}, err
+		}
+		captions, all = append(captions, s.Caption), append(all, z)
+	}
+	cond, err := r.Models.Conditioning(ctx, captions, r.Recipe.TextTokens())
+	if err != nil {
+		return trainer.Example{}, err
+	}
+	return r.Recipe.Example(batch, all, cond), nil
+}
