@@ -139,7 +139,7 @@ func (w *Worker) furnishData(ctx context.Context, r *opened.Run, cfg configs.Con
 	if r.Data, err = data.Open(ctx, cfg, w.options.Dir); err != nil {
 		return err
 	}
-	r.Latents = &latents.Encoder{VAE: p.VAE, Data: r.Data, Side: cfg.Data.Resolution, Name: w.options.CodeVersion + " " + w.options.Backend.Name() + " " + p.Dir}
+	r.Latents = &latents.Encoder{VAE: p.VAE, Data: r.Data, Name: w.options.CodeVersion + " " + w.options.Backend.Name() + " " + p.Dir}
 	if cfg.Data.CacheLatents {
 		r.Latents.Cache = w.cache
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/sciflux/sciflux/store"
 )
 
-// watcher is a Monitor that can be told to stop after some reports.
+// watcher is a Monitor that can be told to stop after some reports of work.
 type watcher struct {
 	after   int
 	reports []run.Progress
@@ -28,6 +28,9 @@ type watcher struct {
 func newWatcher(after int) *watcher { return &watcher{after: after, stop: make(chan struct{})} }
 
 func (w *watcher) Report(p run.Progress) {
+	if strings.HasPrefix(p.Note, "opening") {
+		return // no work of the stage's own
+	}
 	w.reports = append(w.reports, p)
 	if w.after > 0 && len(w.reports) == w.after {
 		close(w.stop)

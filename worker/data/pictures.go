@@ -10,6 +10,9 @@ import (
 	"github.com/sciflux/sciflux/run"
 )
 
+// Side is that of the square training pictures, pixels.
+func (s *Set) Side() int { return s.cfg.Data.Resolution }
+
 // Planes are picture k of a training row as the autoencoder takes it: the middle square at the config's resolution,
 // [3, side, side] in −1…1.
 func (s *Set) Planes(row Row, k int) ([]float32, error) {

@@ -24,7 +24,6 @@ type Autoencoder interface {
 type Encoder struct {
 	VAE   Autoencoder
 	Data  *data.Set
-	Side  int          // of the square pictures, pixels
 	Cache *cache.Cache // nil: every picture is encoded each time
 	Name  string       // of the autoencoder's content and of how it computes, for the cache's keys
 }
@@ -52,7 +51,7 @@ func (e *Encoder) posterior(ctx context.Context, row data.Row, k int) (vae.Poste
 		if err != nil {
 			return vae.Posterior{}, err
 		}
-		key = cache.Key("posterior", e.Name, content, fmt.Sprint(e.Side))
+		key = cache.Key("posterior", e.Name, content, fmt.Sprint(e.Data.Side()))
 		if text, ok := e.Cache.Get(key); ok {
 			if p, ok := decode(text); ok {
 				return p, nil
@@ -63,7 +62,7 @@ func (e *Encoder) posterior(ctx context.Context, row data.Row, k int) (vae.Poste
 	if err != nil {
 		return vae.Posterior{}, err
 	}
-	p, err := e.VAE.Encode(ctx, engine.Wrap(planes, 1, 3, e.Side, e.Side))
+	p, err := e.VAE.Encode(ctx, engine.Wrap(planes, 1, 3, e.Data.Side(), e.Data.Side()))
 	if err == nil && e.Cache != nil {
 		e.Cache.Put(key, encode(p))
 	}
