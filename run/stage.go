@@ -1,6 +1,6 @@
 package run
 
-import "fmt"
+import "github.com/sciflux/sciflux/configs"
 
 // Stage is one part of a run, in the order in which Stages lists them.
 type Stage string
