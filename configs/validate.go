@@ -209,7 +209,7 @@ func (c *Config) checkMask(ps *problems) {
 	}
 	switch {
 	case m.Detector != builtin:
-		ps.add("oft.mask.policy", "", "use full or none", "no detector model is supported yet, and oft.mask.detector names %q", m.Detector)
+		ps.add("oft.mask.detector", "", "set oft.mask.policy to full or none", "%q cannot be used: no detector model is supported yet", m.Detector)
 	case c.Data.Source != builtin:
 		ps.add("oft.mask.policy", "", "use full or none", "no detector model is supported yet, and the world's own knows only pictures of data.source world")
 	}
