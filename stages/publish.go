@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ func (s *Studio) Export(ctx context.Context, c activities.ExportJob, m activitie
 	}); err != nil {
 		return out, err
 	}
-	if _, err = put("README.md", func(w io.Writer) error { return d.card(w, c) }); err != nil {
+	if _, err = put("README.md", func(w io.Writer) error { return d.card(w, c, adapter) }); err != nil {
 		return out, err
 	}
 	sums, err := json.MarshalIndent(map[string]any{"adapter": out.Adapter, "checkpoint": c.Checkpoint, "config_hash": c.Job.ConfigHash, "variant": c.Variant}, "", " ")
@@ -57,9 +58,9 @@ func (s *Studio) Export(ctx context.Context, c activities.ExportJob, m activitie
 }
 
 // card is the model card.
-func (d *desk) card(w io.Writer, c activities.ExportJob) error {
+func (d *desk) card(w io.Writer, c activities.ExportJob, a *lora.Adapter) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# %s\n\nLoRA adapter, rank %d, for %s, fine-tuned by sciflux (%s).\n\n", c.Job.Run, d.cfg.LoRA.Rank, d.cfg.Model.Pipeline, report.VariantName(c.Variant))
+	fmt.Fprintf(&b, "# %s\n\nLoRA adapter, rank %s, for %s, fine-tuned by sciflux (%s).\n\n", c.Job.Run, ranks(a), d.cfg.Model.Pipeline, report.VariantName(c.Variant))
 	fmt.Fprintf(&b, "- checkpoint: %s\n- config hash: `%s`\n- seed: %d\n\n", c.Checkpoint, c.Job.ConfigHash, c.Job.Seed)
 	b.WriteString("| split | variant | IP | EP | RI | IP right |\n|---|---|---|---|---|---|\n")
 	for _, r := range c.Results {
@@ -68,6 +69,19 @@ func (d *desk) card(w io.Writer, c activities.ExportJob) error {
 	b.WriteString("\nWith diffusers: `pipe.load_lora_weights(\"" + lora.DiffusersFile + "\")`.\n")
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// ranks is the rank of an adapter's modules, or the lowest and the highest: the config leaves it to an adapter that the run
+// started from.
+func ranks(a *lora.Adapter) string {
+	low, high := a.Modules[0].Rank, a.Modules[0].Rank
+	for _, m := range a.Modules {
+		low, high = min(low, m.Rank), max(high, m.Rank)
+	}
+	if low == high {
+		return strconv.Itoa(low)
+	}
+	return fmt.Sprintf("%d to %d", low, high)
 }
 
 // Report implements activities.Publisher.
