@@ -17,7 +17,8 @@ type Config struct {
 	// Preset whose values this file starts from: world, world-smoke, flux-dev or flux-dev-paper. Empty: the plain
 	// defaults.
 	Preset string `yaml:"preset" changes:"place"`
-	// Name of the run; object keys and workflow ids begin with it. Empty: the preset's or the file's name.
+	// Name of the run; object keys and workflow ids begin with it. Lower-case letters, digits and, after the first, dots,
+	// dashes and underscores. Empty: the preset's or the file's name, with dashes for what names do not have.
 	Name string `yaml:"name" changes:"place"`
 	// Root of every random number of the run: data order, noises, initial weights, drawn scenes.
 	Seed uint64 `yaml:"seed" default:"1" changes:"result"`

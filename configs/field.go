@@ -114,8 +114,9 @@ func walk(t reflect.Type, path string, index []int, outer scope) {
 			walk(sf.Type, full, at, inner)
 			continue
 		}
-		f := Field{Path: full, Type: typeName(sf.Type), Owner: owner, index: at, typ: sf.Type, Changes: cmp.Or(sf.Tag.Get("changes"), outer.changes),
-			Default: sf.Tag.Get("default"), Enum: split(sf.Tag.Get("enum"), "|"), Bounds: split(sf.Tag.Get("valid"), ",")}
+		f := Field{Path: full, Type: typeName(sf.Type), Owner: owner, index: at, typ: sf.Type,
+			Default: sf.Tag.Get("default"), Enum: split(sf.Tag.Get("enum"), "|"), Bounds: split(sf.Tag.Get("valid"), ","),
+			Changes: cmp.Or(sf.Tag.Get("changes"), outer.changes)}
 		if v, ok := outer.defaults[full]; ok {
 			f.Default = v
 		}
