@@ -4,33 +4,44 @@ import "time"
 
 // Config is everything a run can be told. Struct tags: yaml is the key, default the value when no layer sets it (on a
 // section, "key=value" overrides the default of one of its keys), valid the bounds, enum the allowed values.
+//
+// changes says what another value of the key changes; Hash covers the keys that change a result and no others:
+//
+//   - result: the adapter, or a number that is measured of it
+//   - speed: time, memory or disk space, and how much work an interruption costs
+//   - place: where things are found and stored, and what they are called
+//   - report: what is shown beside the results
+//
+// A section may say result for its keys; a key that changes none says so itself.
 type Config struct {
 	// Preset whose values this file starts from: world, world-smoke, flux-dev or flux-dev-paper. Empty: the plain
 	// defaults.
-	Preset string `yaml:"preset"`
-	// Name of the run; object keys and workflow ids begin with it. Empty: the preset's or the file's name.
-	Name string `yaml:"name"`
+	Preset string `yaml:"preset" changes:"place"`
+	// Name of the run; object keys and workflow ids begin with it. Lower-case letters, digits and, after the first, dots,
+	// dashes and underscores. Empty: the preset's or the file's name, with dashes for what names do not have.
+	Name string `yaml:"name" changes:"place"`
 	// Root of every random number of the run: data order, noises, initial weights, drawn scenes.
-	Seed uint64 `yaml:"seed" default:"1"`
+	Seed uint64 `yaml:"seed" default:"1" changes:"result"`
 
 	// The frozen model that is fine-tuned.
-	Model Model `yaml:"model"`
+	Model Model `yaml:"model" changes:"result"`
 	// The pictures and prompts.
-	Data Data `yaml:"data"`
-	// The adapter that is trained.
-	LoRA LoRA `yaml:"lora"`
+	Data Data `yaml:"data" changes:"result"`
+	// The adapter that is trained. With model.adapter, keys that neither a file nor a variable nor a flag gives are that
+	// adapter's own (0 or empty in the resolved config).
+	LoRA LoRA `yaml:"lora" changes:"result"`
 	// Stage 1, supervised fine-tuning with the rectified-flow loss.
-	SFT SFT `yaml:"sft"`
+	SFT SFT `yaml:"sft" changes:"result"`
 	// Stage 2, online fine-tuning: masked DPO on the model's own pictures.
-	OFT OFT `yaml:"oft"`
+	OFT OFT `yaml:"oft" changes:"result"`
 	// Rules that end or pause stage 2 when it goes wrong.
-	Stop Stop `yaml:"stop"`
+	Stop Stop `yaml:"stop" changes:"result"`
 	// The measurement on held-out prompts.
-	Eval Eval `yaml:"eval"`
+	Eval Eval `yaml:"eval" changes:"result"`
 	// Runs beside the main one that put its gain into proportion.
-	Compare Compare `yaml:"compare"`
+	Compare Compare `yaml:"compare" changes:"result"`
 	// The scorer whose preference stage 2 follows.
-	Reward Reward `yaml:"reward"`
+	Reward Reward `yaml:"reward" changes:"result"`
 	// How many checkpoints are kept.
 	Checkpoint Checkpoint `yaml:"checkpoint"`
 	// Where checkpoints and every other object of a run are stored.
@@ -47,7 +58,8 @@ type Model struct {
 	// tokenizer, tokenizer_2, scheduler), or `world` for the tiny one inside the binary.
 	Pipeline string `yaml:"pipeline" default:"world" valid:"nonempty"`
 	// Adapter to start from: a LoRA file or folder in diffusers, PEFT or kohya names. Empty: a fresh adapter. This starts
-	// a new run from weights; an interrupted run is continued with `sciflux resume`.
+	// a new run from weights; an interrupted run is continued with `sciflux resume`. Keys of lora can be left out then;
+	// those that are given must agree with it.
 	Adapter string `yaml:"adapter"`
 	// Type that the matrices of the pipeline are kept in: auto as their files have them, f32, or bf16, which halves the
 	// memory of f32 files and rounds them once. Adapter and optimiser are always f32.
@@ -58,6 +70,10 @@ type Model struct {
 	Compute string `yaml:"compute" default:"auto" enum:"auto|f32|bf16"`
 	// Length T5 prompts are padded to, in tokens; 0 takes the tokenizer's own. FLUX.1 dev 512, schnell 256.
 	TextTokens int `yaml:"text_tokens" default:"0" valid:">=0"`
+	// Most text and image tokens that one network call takes in rollouts, in stage 2's training and in evaluation, on every
+	// machine alike: how samples are grouped decides their last bits. A sample has its text tokens and (resolution/16)² of
+	// the picture; at least one goes into a call, and in training all samples of a prompt. Stage 1 takes sft.batch pictures.
+	BatchTokens int `yaml:"batch_tokens" default:"16384" valid:">0"`
 }
 
 // Data says what it is trained on.
@@ -76,10 +92,13 @@ type Data struct {
 	// JSON file of {"prompt", "object"} pairs for OFT, as the authors use. Empty: the implicit prompts of the training
 	// split with their object nouns.
 	Prompts string `yaml:"prompts"`
-	// Keep encoded pictures between steps instead of encoding them again.
-	CacheLatents bool `yaml:"cache_latents" default:"true"`
-	// Keep encoded prompts, so that the text encoders can leave memory.
-	CacheText bool `yaml:"cache_text" default:"true"`
+	// Picture paths in data files may lead outside the data folder. Off, such a path is an error.
+	AllowOutside bool `yaml:"allow_outside" default:"false" changes:"place"`
+	// Keep encoded pictures on disk, between steps and runs, instead of encoding them again; worker.cache_gb bounds them.
+	CacheLatents bool `yaml:"cache_latents" default:"true" changes:"speed"`
+	// Keep encoded prompts on disk, between steps and runs, so that the text encoders can leave memory; worker.cache_gb
+	// bounds them.
+	CacheText bool `yaml:"cache_text" default:"true" changes:"speed"`
 }
 
 // LoRA says which weights are trained.
@@ -129,7 +148,7 @@ type SFT struct {
 	// Value of the guidance input of a guidance-distilled model (FLUX.1 dev) in training. The authors train with 0.
 	Guidance float64 `yaml:"guidance" default:"0" valid:">=0"`
 	// Steps between two checkpoints: what an interruption can cost at most.
-	ChunkSteps int `yaml:"chunk_steps" default:"100" valid:">0"`
+	ChunkSteps int `yaml:"chunk_steps" default:"100" valid:">0" changes:"speed"`
 }
 
 // Density is the distribution of noise levels in SFT, over the descending training grid: large u is little noise.
@@ -142,6 +161,10 @@ type Density struct {
 	Std float64 `yaml:"std" default:"1" valid:">0"`
 	// Scale of mode.
 	Scale float64 `yaml:"scale" default:"1.29"`
+	// Shift of the noise levels that were drawn, σ' = a·σ/(1+(a−1)·σ), as FLUX was trained: none; dynamic, with a = exp(mu)
+	// of the picture's size, as the scheduler's dynamic shifting has it at inference; or a itself, a number above 0, where
+	// more than 1 means more noise.
+	Shift Shift `yaml:"shift" default:"none"`
 }
 
 // OFT is stage 2.
@@ -174,8 +197,9 @@ type OFT struct {
 	Optim           `yaml:",inline" default:"lr=3e-4"`
 	// Where in the picture the preference counts.
 	Mask Mask `yaml:"mask"`
-	// Epochs between two full checkpoints. In between only what the next epoch needs is stored.
-	ChunkEpochs int `yaml:"chunk_epochs" default:"1" valid:">0"`
+	// Epochs between two updates of the run's search attributes, which cost a write of Temporal's index each. Every epoch
+	// ends in a checkpoint.
+	ChunkEpochs int `yaml:"chunk_epochs" default:"1" valid:">0" changes:"speed"`
 }
 
 // Forms chooses, place by place, the authors' arithmetic (paper) or what the mathematics asks for (corrected).
@@ -197,9 +221,10 @@ type Forms struct {
 
 // Mask limits the preference to the subject.
 type Mask struct {
-	// none: the whole picture without a mask; detector: the subject's box; full: a box of the whole picture.
+	// none: the whole picture without a mask; detector: the subject's box; full: a box of the whole picture. There is no
+	// detector for photographs yet: detector needs data.source world.
 	Policy string `yaml:"policy" default:"detector" enum:"none|detector|full"`
-	// Detector folder (GroundingDINO), or `world` for the procedural world's own.
+	// Detector of the policy detector: `world`, the procedural world's own.
 	Detector string `yaml:"detector" default:"world"`
 	// What a picture without a detection does. full: counts as a whole; skip: its pairs train nothing; stop: the run ends
 	// with a data error.
@@ -264,13 +289,13 @@ type Eval struct {
 // During is the evaluation between chunks: implicit prompts of the first split, always the same noises.
 type During struct {
 	// SFT steps between evaluations, rounded up to the end of a chunk; 0: none.
-	EverySteps int `yaml:"every_steps" default:"0" valid:">=0"`
+	EverySteps int `yaml:"every_steps" default:"0" valid:">=0" changes:"report"`
 	// OFT epochs between evaluations; 0: none.
-	EveryEpochs int `yaml:"every_epochs" default:"0" valid:">=0"`
+	EveryEpochs int `yaml:"every_epochs" default:"0" valid:">=0" changes:"report"`
 	// Tuples.
-	Tuples int `yaml:"tuples" default:"16" valid:">0"`
+	Tuples int `yaml:"tuples" default:"16" valid:">0" changes:"report"`
 	// Pictures of each prompt.
-	Pictures int `yaml:"pictures" default:"1" valid:">0"`
+	Pictures int `yaml:"pictures" default:"1" valid:">0" changes:"report"`
 }
 
 // Compare are extra trainings for the report.
@@ -291,23 +316,23 @@ type Reward struct {
 // Checkpoint is retention. Ends of stages and the reference of stage 2 are always kept.
 type Checkpoint struct {
 	// Newest checkpoints of each stage that are kept.
-	KeepLast int `yaml:"keep_last" default:"3" valid:">0"`
+	KeepLast int `yaml:"keep_last" default:"3" valid:">0" changes:"speed"`
 }
 
 // Store is where objects live.
 type Store struct {
 	// embedded: the S3 service that the binary starts itself; s3: any S3 service; disk: a folder.
-	Kind string `yaml:"kind" default:"embedded" enum:"embedded|s3|disk"`
+	Kind string `yaml:"kind" default:"embedded" enum:"embedded|s3|disk" changes:"place"`
 	// Address of the S3 service, such as https://s3.example.org. Empty with kind s3: Amazon's, by region.
-	Endpoint string `yaml:"endpoint"`
+	Endpoint string `yaml:"endpoint" changes:"place"`
 	// Bucket.
-	Bucket string `yaml:"bucket" default:"sciflux" valid:"nonempty"`
+	Bucket string `yaml:"bucket" default:"sciflux" valid:"nonempty" changes:"place"`
 	// Region that requests are signed for.
-	Region string `yaml:"region" default:"us-east-1" valid:"nonempty"`
+	Region string `yaml:"region" default:"us-east-1" valid:"nonempty" changes:"place"`
 	// Put the bucket into the path instead of the host name.
-	PathStyle bool `yaml:"path_style" default:"true"`
+	PathStyle bool `yaml:"path_style" default:"true" changes:"place"`
 	// Folder of kind disk.
-	Path string `yaml:"path"`
+	Path string `yaml:"path" changes:"place"`
 	// Access key id.
 	AccessKey Secret `yaml:"access_key" default:"env=AWS_ACCESS_KEY_ID"`
 	// Secret access key.
@@ -319,22 +344,22 @@ type Store struct {
 // Secret says where a secret is found; the secret itself is never in a config.
 type Secret struct {
 	// Name of the environment variable that holds it.
-	Env string `yaml:"env"`
+	Env string `yaml:"env" changes:"place"`
 	// Path of the file that holds it, which then counts instead of the variable; a final newline is dropped.
-	File string `yaml:"file"`
+	File string `yaml:"file" changes:"place"`
 }
 
 // Temporal is the workflow service.
 type Temporal struct {
 	// host:port. Empty: the service that the binary starts itself.
-	Address string `yaml:"address"`
+	Address string `yaml:"address" changes:"place"`
 	// Namespace.
-	Namespace string `yaml:"namespace" default:"sciflux" valid:"nonempty"`
+	Namespace string `yaml:"namespace" default:"sciflux" valid:"nonempty" changes:"place"`
 	// Task queues are named with this prefix; workers and runs must agree on it.
-	QueuePrefix string `yaml:"queue_prefix" default:"sciflux" valid:"nonempty"`
+	QueuePrefix string `yaml:"queue_prefix" default:"sciflux" valid:"nonempty" changes:"place"`
 	// Keep stage, step and status as search attributes. They must be registered in an external namespace; `sciflux
 	// doctor` prints the command.
-	SearchAttributes bool `yaml:"search_attributes" default:"true"`
+	SearchAttributes bool `yaml:"search_attributes" default:"true" changes:"report"`
 	// API key.
 	APIKey Secret `yaml:"api_key"`
 	// Encryption of the connection.
@@ -344,36 +369,44 @@ type Temporal struct {
 // TLS of the Temporal connection.
 type TLS struct {
 	// Use TLS. On by itself when another key of this section is set.
-	Enabled bool `yaml:"enabled" default:"false"`
+	Enabled bool `yaml:"enabled" default:"false" changes:"place"`
 	// PEM file of the authority that signed the server's certificate; empty: the system's.
-	CAFile string `yaml:"ca_file"`
+	CAFile string `yaml:"ca_file" changes:"place"`
 	// PEM file of the client certificate.
-	CertFile string `yaml:"cert_file"`
+	CertFile string `yaml:"cert_file" changes:"place"`
 	// PEM file of the client key.
-	KeyFile string `yaml:"key_file"`
+	KeyFile string `yaml:"key_file" changes:"place"`
 	// Name expected in the server's certificate.
-	ServerName string `yaml:"server_name"`
+	ServerName string `yaml:"server_name" changes:"place"`
 }
 
 // Worker is how a process works.
 type Worker struct {
 	// Threads of the kernels of one activity; 0: cores divided by concurrency.
-	Threads int `yaml:"threads" default:"0" valid:">=0"`
+	Threads int `yaml:"threads" default:"0" valid:">=0" changes:"speed"`
 	// What the backward pass finds in memory. full: only block inputs, the rest is recomputed; selective: norms,
 	// activations and gates are recomputed; none: everything is kept.
-	Memory string `yaml:"memory" default:"none" enum:"full|selective|none"`
+	Memory string `yaml:"memory" default:"none" enum:"full|selective|none" changes:"speed"`
 	// Shards generated, scored or evaluated at once by one process.
-	Concurrency int `yaml:"concurrency" default:"1" valid:">0"`
+	Concurrency int `yaml:"concurrency" default:"1" valid:">0" changes:"speed"`
 	// Parts that pair generation, scoring and evaluation are split into, for any number of workers.
-	Shards int `yaml:"shards" default:"2" valid:">0"`
+	Shards int `yaml:"shards" default:"2" valid:">0" changes:"speed"`
 	// A worker that is silent for this long is taken for dead and its activity is given to another one.
-	HeartbeatTimeout time.Duration `yaml:"heartbeat_timeout" default:"10s" valid:">=1s"`
-	// An activity that finishes no step for this long counts as hung.
-	HangAfter time.Duration `yaml:"hang_after" default:"10m" valid:">=1s"`
+	HeartbeatTimeout time.Duration `yaml:"heartbeat_timeout" default:"10s" valid:">=1s" changes:"speed"`
+	// A network call that takes longer than this counts as hung, and its activity is tried again: the worker reports after
+	// each call. Set it well above the slowest call of the machine.
+	HangAfter time.Duration `yaml:"hang_after" default:"10m" valid:">=1s" changes:"speed"`
 	// Time a leaving worker has to finish its step and commit a checkpoint.
-	StopGrace time.Duration `yaml:"stop_grace" default:"2m" valid:">=1s"`
+	StopGrace time.Duration `yaml:"stop_grace" default:"2m" valid:">=1s" changes:"speed"`
+	// Most disk space of the caches of encoded prompts and pictures on this machine, in GB of 10⁹ bytes. All runs share them;
+	// what was not used for longest makes room. 0 keeps nothing.
+	CacheGB float64 `yaml:"cache_gb" default:"20" valid:">=0" changes:"speed"`
+	// Most bytes of models that are kept open for runs to come, in GB of 10⁹ bytes, beside those of the run that was worked
+	// on last; what was not used for longest is closed first. 0 keeps that run's alone, which is all that a sweep over one
+	// model needs.
+	ModelsGB float64 `yaml:"models_gb" default:"0" valid:">=0" changes:"speed"`
 	// What the workers together cost an hour; the report then says what each stage cost. 0: not shown.
-	PricePerHour float64 `yaml:"price_per_hour" default:"0" valid:">=0"`
+	PricePerHour float64 `yaml:"price_per_hour" default:"0" valid:">=0" changes:"report"`
 	// Currency of the price.
-	Currency string `yaml:"currency" default:"USD"`
+	Currency string `yaml:"currency" default:"USD" changes:"report"`
 }

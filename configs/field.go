@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -18,11 +19,20 @@ type Field struct {
 	Default string   // as YAML; empty text shows as ""
 	Enum    []string // allowed values; nil when free
 	Bounds  []string // such as ">0", "<1", "nonempty"
+	Changes string   // what another value changes: result, speed, place or report, see Config
 	Owner   string   // Go type and field that declares it, such as Optim.LR: where its documentation stands
 
 	index []int        // of reflect.Value.FieldByIndex
 	typ   reflect.Type // Go type
 }
+
+// What a key can change, see Config.
+const (
+	changesResult = "result"
+	changesSpeed  = "speed"
+	changesPlace  = "place"
+	changesReport = "report"
+)
 
 // section is an inner node of the config.
 type section struct {
@@ -41,7 +51,7 @@ var (
 // Fields lists every key in the order of the manual.
 func Fields() []Field {
 	fieldsOnce.Do(func() {
-		walk(reflect.TypeFor[Config](), "", nil, nil)
+		walk(reflect.TypeFor[Config](), "", nil, scope{})
 		fieldByPath = make(map[string]*Field, len(fieldList))
 		for i := range fieldList {
 			fieldByPath[fieldList[i].Path] = &fieldList[i]
@@ -82,9 +92,14 @@ func isSecret(path string) bool {
 	return false
 }
 
-// walk collects fields and sections of struct type t, found at path with the given index. outer holds the defaults that
-// enclosing sections override, by full path.
-func walk(t reflect.Type, path string, index []int, outer map[string]string) {
+// scope is what enclosing sections say of their keys.
+type scope struct {
+	defaults map[string]string // overridden ones, by full path
+	changes  string            // empty: each key says it itself
+}
+
+// walk collects fields and sections of struct type t, found at path with the given index.
+func walk(t reflect.Type, path string, index []int, outer scope) {
 	for i := range t.NumField() {
 		sf := t.Field(i)
 		at := append(append([]int(nil), index...), i)
@@ -95,12 +110,14 @@ func walk(t reflect.Type, path string, index []int, outer map[string]string) {
 			if !sf.Anonymous {
 				sectionList = append(sectionList, section{full, owner, sf.Type == reflect.TypeFor[Secret]()})
 			}
-			walk(sf.Type, full, at, overrides(full, sf.Tag.Get("default"), outer))
+			inner := scope{overrides(full, sf.Tag.Get("default"), outer.defaults), cmp.Or(sf.Tag.Get("changes"), outer.changes)}
+			walk(sf.Type, full, at, inner)
 			continue
 		}
 		f := Field{Path: full, Type: typeName(sf.Type), Owner: owner, index: at, typ: sf.Type,
-			Default: sf.Tag.Get("default"), Enum: split(sf.Tag.Get("enum"), "|"), Bounds: split(sf.Tag.Get("valid"), ",")}
-		if v, ok := outer[full]; ok {
+			Default: sf.Tag.Get("default"), Enum: split(sf.Tag.Get("enum"), "|"), Bounds: split(sf.Tag.Get("valid"), ","),
+			Changes: cmp.Or(sf.Tag.Get("changes"), outer.changes)}
+		if v, ok := outer.defaults[full]; ok {
 			f.Default = v
 		}
 		if f.Default == "" && sf.Type.Kind() == reflect.String {
@@ -144,8 +161,11 @@ func split(s, sep string) []string {
 }
 
 func typeName(t reflect.Type) string {
-	if t == durationOf {
+	switch t {
+	case durationOf:
 		return "duration"
+	case shiftOf:
+		return "none, dynamic or a number"
 	}
 	switch t.Kind() {
 	case reflect.Bool:
@@ -216,6 +236,8 @@ func decodeType(t reflect.Type, n *yaml.Node) (reflect.Value, error) {
 			return v, fmt.Errorf("expected duration such as 30s or 5m, got %s", describe(n))
 		}
 		v.SetInt(int64(d))
+	case t == shiftOf && (tag == "!!str" || tag == "!!int" || tag == "!!float"):
+		v.SetString(string(newShift(n.Value)))
 	case t.Kind() == reflect.String && tag == "!!str":
 		v.SetString(n.Value)
 	case t.Kind() == reflect.Bool && tag == "!!bool":

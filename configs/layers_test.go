@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,8 @@ func valueOf(f Field, k int) reflect.Value {
 	switch {
 	case f.typ == durationOf:
 		v.SetInt(int64(time.Duration(k+1) * 70 * time.Second))
+	case f.typ == shiftOf:
+		v.SetString([]string{"dynamic", "2.5", "none", "3"}[k])
 	case f.Enum != nil:
 		v.SetString(f.Enum[k%len(f.Enum)])
 	default:
@@ -170,11 +173,22 @@ func fits(t *testing.T, preset, path string, values, schema map[string]any) (lea
 		case []any:
 			got["array"] = true
 		}
-		if kind, _ := node["type"].(string); !got[kind] {
-			t.Errorf("%q: %s is %v, the schema says %s", preset, at, value, kind)
+		if !slices.ContainsFunc(kindsOf(node), func(kind string) bool { return got[kind] }) {
+			t.Errorf("%q: %s is %v, the schema says %v", preset, at, value, kindsOf(node))
 		}
 	}
 	return leaves
+}
+
+// kindsOf are the types that a schema node allows.
+func kindsOf(node map[string]any) (kinds []string) {
+	if kind, ok := node["type"].(string); ok {
+		return []string{kind}
+	}
+	for _, one := range node["anyOf"].([]any) {
+		kinds = append(kinds, kindsOf(one.(map[string]any))...)
+	}
+	return kinds
 }
 
 // Every key of the schema says in a sentence of its own what it is, and every section too.

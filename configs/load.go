@@ -5,20 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
-	"sort"
 	"strings"
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
 	"go.yaml.in/yaml/v3"
 )
-
-// envPrefix begins every environment variable that sets a key: SCIFLUX_SFT_LR sets sft.lr.
-const envPrefix = "SCIFLUX_"
 
 // Sources is where Load takes settings from, lowest layer first.
 type Sources struct {
@@ -33,11 +29,7 @@ func Load(src Sources) (Config, error) {
 	l.named(src.Name)
 	l.environ(src.Environ)
 	l.set(src.Set)
-	c, err := l.finish()
-	if err == nil && c.Name == "" && src.Name != "" {
-		c.Name = strings.TrimSuffix(filepath.Base(src.Name), filepath.Ext(src.Name))
-	}
-	return c, err
+	return l.finish()
 }
 
 // Parse reads the YAML that Resolved wrote. Keys that are missing get today's defaults, unknown ones are errors.
@@ -59,9 +51,14 @@ func Default() Config {
 // loader fills viper layer by layer and remembers who set what.
 type loader struct {
 	v        *viper.Viper
+	source   string            // name of the preset or file, after which a run without a name is called
 	origin   map[string]string // path → file:line, variable or flag
+	preset   map[string]string // origin of what only a preset has set
 	problems problems
 }
+
+// given reports whether the user has set a key: in a file, a variable or a flag, not by choosing a preset.
+func (l *loader) given(path string) bool { return l.origin[path] != l.preset[path] }
 
 func newLoader() *loader {
 	l := &loader{v: viper.New(), origin: map[string]string{}}
@@ -89,8 +86,8 @@ func (l *loader) named(name string) {
 	if name == "" {
 		return
 	}
-	if text, ok := presetText(name); ok {
-		l.document("preset "+name, text)
+	l.source = name
+	if l.presetNamed(name) {
 		l.v.Set("preset", name)
 		return
 	}
@@ -99,14 +96,20 @@ func (l *loader) named(name string) {
 		l.problems.add("", "", presetCure(name), "%q is neither a preset nor a file that can be read: %v", name, cause(err))
 		return
 	}
-	if base := presetOf(text); base != "" {
-		if preset, ok := presetText(base); ok {
-			l.document("preset "+base, preset)
-		} else {
-			l.problems.add("preset", name, presetCure(base), "%q is not a preset", base)
-		}
+	if base := presetOf(text); base != "" && !l.presetNamed(base) {
+		l.problems.add("preset", name, presetCure(base), "%q is not a preset", base)
 	}
 	l.document(name, text)
+}
+
+// presetNamed loads a preset, if there is one of that name.
+func (l *loader) presetNamed(name string) bool {
+	text, ok := presetText(name)
+	if ok {
+		l.document("preset "+name, text)
+		l.preset = maps.Clone(l.origin)
+	}
+	return ok
 }
 
 // cause strips the path that os errors repeat.
@@ -246,47 +249,6 @@ func allKeys() []string {
 	return keys
 }
 
-// environ applies the SCIFLUX_ variables. A variable whose name begins with no section is somebody else's.
-func (l *loader) environ(environ []string) {
-	byName := map[string]*Field{}
-	var paths []string
-	for i := range Fields() {
-		f := &fieldList[i]
-		byName[envName(f.Path)] = f
-		paths = append(paths, f.Path)
-	}
-	sorted := append([]string(nil), environ...)
-	sort.Strings(sorted)
-	for _, entry := range sorted {
-		name, raw, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, envPrefix) || raw == "" {
-			continue
-		}
-		if f, ok := byName[name]; ok {
-			l.text(f, raw, name)
-			continue
-		}
-		if section := envSection(name); section != "" {
-			meant := section + "." + strings.ToLower(strings.TrimPrefix(name, envName(section)+"_"))
-			l.problems.add("", name, "did you mean "+envName(nearestKey(meant, paths))+"? or unset it", "names no key")
-		}
-	}
-}
-
-func envName(path string) string {
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
-}
-
-// envSection is the innermost section that a variable's name begins with; empty for none.
-func envSection(name string) (section string) {
-	for _, s := range sections() {
-		if strings.HasPrefix(name, envName(s.path)+"_") && len(s.path) > len(section) {
-			section = s.path
-		}
-	}
-	return section
-}
-
 // set applies --set path=value.
 func (l *loader) set(pairs []string) {
 	for _, pair := range pairs {
@@ -332,6 +294,8 @@ func (l *loader) finish() (Config, error) {
 		l.problems.add("", "", "", "%v", err)
 		return Config{}, l.problems.err()
 	}
+	l.leaveToAdapter(&c)
+	l.fillName(&c)
 	for _, p := range c.check() {
 		p.Where = l.origin[p.Path]
 		l.problems = append(l.problems, p)
@@ -340,6 +304,41 @@ func (l *loader) finish() (Config, error) {
 		return Config{}, err
 	}
 	return c, nil
+}
+
+// leaveToAdapter empties the keys of lora that the user has not given when there is an adapter to start from: they are
+// that adapter's, and neither a default nor a preset may contradict it.
+func (l *loader) leaveToAdapter(c *Config) {
+	if c.Model.Adapter == "" {
+		return
+	}
+	v := reflect.ValueOf(c).Elem()
+	for i := range Fields() {
+		if f := &fieldList[i]; f.ofAdapter() && !l.given(f.Path) {
+			v.FieldByIndex(f.index).Set(f.empty())
+		}
+	}
+}
+
+// ofAdapter reports whether a key describes the adapter that is trained.
+func (f *Field) ofAdapter() bool { return parentOf(f.Path) == "lora" }
+
+// empty is the zero value of the key's type, with a list that is there and holds nothing.
+func (f *Field) empty() reflect.Value {
+	if f.typ.Kind() == reflect.Slice {
+		return reflect.MakeSlice(f.typ, 0, 0)
+	}
+	return reflect.Zero(f.typ)
+}
+
+// fillName calls a run without a name after its preset or file.
+func (l *loader) fillName(c *Config) {
+	if c.Name != "" || l.source == "" {
+		return
+	}
+	if c.Name = nameOf(l.source); c.Name == "" {
+		l.problems.add("name", l.source, "give one with --name or the key name", "none can be made of the file's name")
+	}
 }
 
 // decoded is what the layers amount to, without any check between values.

@@ -20,6 +20,11 @@ Unknown keys, keys given twice, wrong types and contradictions are errors, all r
 Secrets are never written in a config: it names the variable or file that holds them.
 The resolved config is saved with every run (` + "`sciflux config show`" + ` prints it).
 
+The column *changes* says what another value of a key changes: the **result** of a run (its adapter, and what is measured of it), only its
+**speed** (time, memory, disk space, what an interruption costs), the **place** where things are found and stored and what they are called, or
+what the **report** shows beside the results. The config's hash covers the keys that change a result; a run can be resumed with other
+values of the rest.
+
 `
 
 // Manual is the reference of all keys as Markdown.
@@ -48,7 +53,7 @@ func Manual() (string, error) {
 			if err != nil {
 				return "", err
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s |\n", last(f.Path), f.Type, f.Default, manualText(f, node.Description))
+			fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s | %s |\n", last(f.Path), f.Type, f.Default, f.Changes, manualText(f, node.Description))
 		}
 	}
 	return b.String(), nil
@@ -64,7 +69,7 @@ func manualSection(b *strings.Builder, root *jsonschema.Schema, path string) err
 		}
 		fmt.Fprintf(b, "\n## %s\n\n%s\n", path, node.Description)
 	}
-	b.WriteString("\n| key | type | default | meaning |\n|---|---|---|---|\n")
+	b.WriteString("\n| key | type | default | changes | meaning |\n|---|---|---|---|---|\n")
 	return nil
 }
 

@@ -1,17 +1,26 @@
 package configs
 
-import "strings"
+import (
+	"math"
+	"strings"
+)
 
 // nearest finds the candidate with the smallest edit distance to word; the first of equal ones. ok is false when even
 // that is too far to be a slip.
 func nearest(word string, candidates []string) (best string, ok bool) {
-	bestDistance := -1
+	best, off := nearestOf(word, candidates)
+	return best, off <= max(2, len(word)/3)
+}
+
+// nearestOf is nearest with the distance itself, which is very large where there are no candidates.
+func nearestOf(word string, candidates []string) (best string, off int) {
+	off = math.MaxInt
 	for _, c := range candidates {
-		if d := distance(word, c); bestDistance < 0 || d < bestDistance {
-			best, bestDistance = c, d
+		if d := distance(word, c); d < off {
+			best, off = c, d
 		}
 	}
-	return best, bestDistance >= 0 && bestDistance <= max(2, len(word)/3)
+	return best, off
 }
 
 // otherNames are what keys are called in other trainers, by the last part of the path.

@@ -64,18 +64,6 @@ func TestLikenessIsAShareAndIgnoresHowWordsAreJoined(t *testing.T) {
 	})
 }
 
-func TestNearestVariable(t *testing.T) {
-	for name, want := range map[string]string{
-		"SCIFLUX_SFT_LEARNRATE": "SCIFLUX_SFT_LR", "SCIFLUX_SFT_LEARNING_RATE": "SCIFLUX_SFT_LR", "SCIFLUX_OFT_MASK_POLCY": "SCIFLUX_OFT_MASK_POLICY",
-		"SCIFLUX_STORE_ACCESS_KEY_ENVV": "SCIFLUX_STORE_ACCESS_KEY_ENV", "SCIFLUX_WORKER_THREAD": "SCIFLUX_WORKER_THREADS",
-	} {
-		p := problemsOf(t, Sources{Environ: []string{name + "=1"}})
-		if len(p) != 1 || !strings.Contains(p[0].String(), "did you mean "+want+"?") {
-			t.Errorf("%s: %v, want %s", name, p, want)
-		}
-	}
-}
-
 func TestDistance(t *testing.T) {
 	for _, tc := range []struct {
 		a, b string

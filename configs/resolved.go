@@ -10,17 +10,14 @@ import (
 	"time"
 )
 
-// outsideHash are the keys and sections that cannot change a result: who is asked for what, where it is stored, how a
-// machine is used. A run may be continued with other values of these.
-var outsideHash = []string{"preset", "name", "checkpoint", "store", "temporal", "worker"}
-
 // Resolved writes the complete config as YAML: every key, in the order of the manual, with the value that holds. It
 // contains no secret, because a config never does. Parse reads it back.
-func (c Config) Resolved() string { return c.render(nil) }
+func (c Config) Resolved() string { return c.render(func(Field) bool { return true }) }
 
-// Hash is the SHA-256, in hex, of all settings that can change a result.
+// Hash is the SHA-256, in hex, of all settings that can change a result. A run may be continued with other values of the
+// rest.
 func (c Config) Hash() string {
-	sum := sha256.Sum256([]byte(c.render(outsideHash)))
+	sum := sha256.Sum256([]byte(c.render(func(f Field) bool { return f.Changes == changesResult })))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -44,6 +41,8 @@ func (c Config) Values() map[string]any {
 		switch x := value.(type) {
 		case time.Duration:
 			value = x.String()
+		case Shift:
+			value = x.value()
 		case []string:
 			value = append([]string{}, x...) // never null
 		}
@@ -52,16 +51,16 @@ func (c Config) Values() map[string]any {
 	return all
 }
 
-// render writes all keys but those of the sections left out.
-func (c Config) render(without []string) string {
+// render writes the keys that are wanted.
+func (c Config) render(wanted func(Field) bool) string {
 	var b strings.Builder
 	v := reflect.ValueOf(c)
 	var open []string
 	for _, f := range Fields() {
-		parts := strings.Split(f.Path, ".")
-		if contains(without, parts[0]) {
+		if !wanted(f) {
 			continue
 		}
+		parts := strings.Split(f.Path, ".")
 		// Close and open sections until the path's are open.
 		same := 0
 		for same < len(open) && same < len(parts)-1 && open[same] == parts[same] {
@@ -80,8 +79,13 @@ func (c Config) render(without []string) string {
 // yamlValue writes a value so that the strict decoder reads it back as the same one. Text is always quoted: a bare no,
 // 1e3 or 0x1 would change its type.
 func yamlValue(v reflect.Value) string {
-	if v.Type() == durationOf {
-		return time.Duration(v.Int()).String()
+	switch x := v.Interface().(type) {
+	case time.Duration:
+		return x.String()
+	case Shift:
+		if a, ok := x.number(); ok {
+			return yamlValue(reflect.ValueOf(a))
+		}
 	}
 	switch v.Kind() {
 	case reflect.Slice, reflect.Array:

@@ -32,8 +32,12 @@ func buildSchema(source string) ([]byte, error) {
 		FieldNameTag: "yaml", DoNotReference: true, ExpandedStruct: true, Anonymous: true,
 		RequiredFromJSONSchemaTags: true, // nothing is required: every key has a default
 		Mapper: func(t reflect.Type) *jsonschema.Schema {
-			if t == durationOf {
+			switch t {
+			case durationOf:
 				return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$`}
+			case shiftOf:
+				return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+					{Type: "string", Enum: []any{shiftNone, shiftDynamic}}, {Type: "number", ExclusiveMinimum: "0"}}}
 			}
 			return nil
 		},
@@ -80,8 +84,9 @@ func property(root *jsonschema.Schema, path string) (*jsonschema.Schema, error) 
 	return s, nil
 }
 
-// describe adds default, allowed values and bounds of a field to its schema node.
+// describe adds default, allowed values, bounds and what it changes to a field's schema node.
 func (f *Field) describe(s *jsonschema.Schema) {
+	s.Extras = map[string]any{"x-changes": f.Changes}
 	if f.Default != "" {
 		s.Default = f.defaultValue()
 		if f.typ == durationOf {

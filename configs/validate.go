@@ -18,8 +18,11 @@ func (c *Config) check() problems {
 	v := reflect.ValueOf(c).Elem()
 	for i := range Fields() {
 		f := &fieldList[i]
-		f.checkValue(v.FieldByIndex(f.index), &ps)
+		if x := v.FieldByIndex(f.index); !c.leftToAdapter(f, x) {
+			f.checkValue(x, &ps)
+		}
 	}
+	c.checkName(&ps)
 	c.checkTraining(&ps)
 	c.checkInputs(&ps)
 	c.checkPaths(&ps)
@@ -27,6 +30,12 @@ func (c *Config) check() problems {
 	c.checkEval(&ps)
 	c.checkServices(&ps)
 	return ps
+}
+
+// leftToAdapter reports whether a key is as leaveToAdapter leaves it: whatever model.adapter has.
+func (c *Config) leftToAdapter(f *Field, v reflect.Value) bool {
+	empty := v.IsZero() || v.Kind() == reflect.Slice && v.Len() == 0
+	return c.Model.Adapter != "" && f.ofAdapter() && empty
 }
 
 // checkValue applies enum and bounds to one value, or to each element of a list.
@@ -138,6 +147,9 @@ func (c *Config) checkTraining(ps *problems) {
 	if d.Kind != "logit_normal" && (d.Mean != 0 || d.Std != 1) {
 		ps.add("sft.density.kind", "", "set it to logit_normal or leave mean and std", "%s does not use mean and std", d.Kind)
 	}
+	if !d.Shift.valid() {
+		ps.add("sft.density.shift", "", "use none, dynamic or a number above 0", "%q is not allowed", string(d.Shift))
+	}
 	if c.OFT.Epochs == 0 {
 		return
 	}
@@ -158,21 +170,48 @@ func (c *Config) checkTraining(ps *problems) {
 	}
 }
 
+// pixelsPerToken is the side of an image token in pixels: 8 of the autoencoder times patches of 2.
+const pixelsPerToken = 16
+
+// builtin stands for what the binary itself carries, where a path could stand.
+const builtin = "world"
+
 // checkInputs holds the rules of model, data and masks.
 func (c *Config) checkInputs(ps *problems) {
-	if c.Data.Resolution%16 != 0 {
-		ps.add("data.resolution", "", "", "%d is not a multiple of 16", c.Data.Resolution)
+	if c.Data.Resolution%pixelsPerToken != 0 {
+		ps.add("data.resolution", "", "", "%d is not a multiple of %d", c.Data.Resolution, pixelsPerToken)
 	}
-	if c.OFT.Epochs > 0 && c.OFT.Mask.Policy == "detector" {
-		switch {
-		case c.OFT.Mask.Detector == "":
-			ps.add("oft.mask.detector", "", "name a detector folder, or set oft.mask.policy to full or none", "the mask policy is detector, but none is named")
-		case c.OFT.Mask.Detector == "world" && c.Data.Source != "world":
-			ps.add("oft.mask.detector", "", "name a detector folder, or set oft.mask.policy to full or none", "the world's detector knows only pictures of data.source world")
-		}
+	if least := c.leastTokens(); c.Model.BatchTokens < least {
+		ps.add("model.batch_tokens", "", "raise it, or lower data.resolution or model.text_tokens", "%d is too few: one sample has %d text and image tokens",
+			c.Model.BatchTokens, least)
 	}
-	if c.Data.Source == "world" && c.Data.Prompts != "" {
+	if c.Data.Source == builtin && c.Data.Prompts != "" {
 		ps.add("data.prompts", "", "leave it empty", "the procedural world brings its own prompts")
+	}
+	if c.Model.Adapter != "" && c.LoRA.Init != "" {
+		ps.add("lora.init", "", "leave it out", "%s draws the weights of a fresh adapter, and model.adapter brings its own", c.LoRA.Init)
+	}
+	c.checkMask(ps)
+}
+
+// leastTokens is what is known of the tokens of one sample: those of the picture, and those of the text, at least one
+// where their number is left to the tokenizer.
+func (c *Config) leastTokens() int {
+	side := c.Data.Resolution / pixelsPerToken
+	return side*side + max(1, c.Model.TextTokens)
+}
+
+// checkMask refuses the policy detector where there is none: the world's own is the only one.
+func (c *Config) checkMask(ps *problems) {
+	m := c.OFT.Mask
+	if c.OFT.Epochs == 0 || m.Policy != "detector" {
+		return
+	}
+	switch {
+	case m.Detector != builtin:
+		ps.add("oft.mask.detector", "", "set oft.mask.policy to full or none", "%q cannot be used: no detector model is supported yet", m.Detector)
+	case c.Data.Source != builtin:
+		ps.add("oft.mask.policy", "", "use full or none", "no detector model is supported yet, and the world's own knows only pictures of data.source world")
 	}
 }
 

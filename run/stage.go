@@ -1,6 +1,6 @@
 package run
 
-import "fmt"
+import "github.com/sciflux/sciflux/configs"
 
 // Stage is one part of a run, in the order in which Stages lists them.
 type Stage string
@@ -52,24 +52,5 @@ const (
 // Variants lists every variant in report order.
 func Variants() []Variant { return []Variant{VariantBase, VariantSFT, VariantOFT, VariantLonger} }
 
-// maxNameLen keeps object keys and workflow ids well under every store's and server's limit.
-const maxNameLen = 64
-
-// CheckName reports whether name can name a run. A name becomes a part of object keys and workflow ids, so it is
-// limited to lower-case letters, digits, dot, dash and underscore, starting with a letter or digit.
-func CheckName(name string) error {
-	if name == "" {
-		return fmt.Errorf("run name: empty; give one with --name or the key name")
-	}
-	if len(name) > maxNameLen {
-		return fmt.Errorf("run name %q: %d characters; at most %d are allowed", name, len(name), maxNameLen)
-	}
-	for i, r := range name {
-		alnum := r >= 'a' && r <= 'z' || r >= '0' && r <= '9'
-		if alnum || i > 0 && (r == '.' || r == '-' || r == '_') {
-			continue
-		}
-		return fmt.Errorf("run name %q: character %q at %d; use a-z, 0-9 and, after the first, . - _", name, r, i)
-	}
-	return nil
-}
+// CheckName reports whether name can name a run, by the rule that configs are validated by.
+func CheckName(name string) error { return configs.CheckName(name) }

@@ -62,13 +62,14 @@ func ready(ctx context.Context, r *opened.Run, m activities.Monitor) (activities
 	})
 }
 
-// checkPaths looks whether what the config names is there, before anything is loaded or drawn: a wrong path at the end of
-// a config is told as soon as one at its beginning.
+// checkPaths looks whether what the config names is there, before anything is loaded or drawn, and tells everything that is
+// missing at once. The class is that of the first.
 func checkPaths(c configs.Config) error {
 	detector := ""
 	if c.OFT.Epochs > 0 && c.OFT.Mask.Policy == reward.MaskDetector {
 		detector = c.OFT.Mask.Detector
 	}
+	var missing []error
 	for _, p := range []struct {
 		key, path string
 		class     run.Class
@@ -86,10 +87,10 @@ func checkPaths(c configs.Config) error {
 			continue
 		}
 		if err := readable(p.path, p.holds); err != nil {
-			return run.Errorf(p.class, "open", p.key+" "+p.path, p.hint, "%w", err)
+			missing = append(missing, run.Errorf(p.class, "open", p.key+" "+p.path, p.hint, "%w", err))
 		}
 	}
-	return nil
+	return errors.Join(missing...)
 }
 
 // readable reports why a file or folder cannot be read, which of the files it must hold is missing, or which of its

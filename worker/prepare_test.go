@@ -59,7 +59,6 @@ func TestPathsAreCheckedFirst(t *testing.T) {
 		{"model.adapter", "/nowhere/lora.safetensors", nil, run.ClassModel, "no such file"},
 		{"data.source", "/nowhere/data", []string{"oft.mask.policy=full"}, run.ClassData, "parquet"},
 		{"data.prompts", "/nowhere/p.json", []string{"data.source=" + empty, "oft.mask.policy=full"}, run.ClassData, "JSON list"},
-		{"oft.mask.detector", "/nowhere/dino", nil, run.ClassModel, "oft.mask.policy"},
 		{"reward.sciscore", "/nowhere/sciscore", nil, run.ClassModel, "no such file"},
 		{"reward.sciscore", empty, nil, run.ClassModel, "config.json"},
 		{"reward.sciscore", halfScorer, nil, run.ClassModel, "*.safetensors"},
@@ -80,6 +79,22 @@ func TestPathsAreCheckedFirst(t *testing.T) {
 				t.Errorf("%v was made before the path was looked at", made)
 			}
 		})
+	}
+}
+
+// TestAllWrongPathsAreToldAtOnce: whoever has yet to fetch models and data learns in one go what is missing.
+func TestAllWrongPathsAreToldAtOnce(t *testing.T) {
+	s, _ := freshWorker(t)
+	_, err := s.Prepare(context.Background(), testSpec(t, "model.pipeline=/nowhere/flux", "data.source=/nowhere/data", "reward.sciscore=/nowhere/sciscore",
+		"oft.mask.policy=full"), newWatcher(0))
+	if run.ClassOf(err) != run.ClassModel {
+		t.Errorf("class %q of %v", run.ClassOf(err), err)
+	}
+	for _, words := range []string{"model.pipeline /nowhere/flux: no such file", "; name a pipeline folder", "data.source /nowhere/data: no such file", "; name a folder of Science-T2I",
+		"reward.sciscore /nowhere/sciscore: no such file", "; name a CLIP model folder"} {
+		if err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("no %q in %v", words, err)
+		}
 	}
 }
 

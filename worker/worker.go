@@ -59,9 +59,8 @@ type Worker struct {
 var _ activities.Stages = (*Worker)(nil)
 
 const (
-	// keptRuns is the number of runs that stay open though no activity of theirs is under way: the one that is worked on
-	// between two of its activities, and another beside it.
-	keptRuns = 2
+	// keptRuns is the number of runs that stay open though no activity of theirs is under way: the one worked on last.
+	keptRuns = 1
 	// cacheMemory bounds what of the encoded prompts and pictures is kept in memory.
 	cacheMemory = 256 << 20
 )

@@ -62,7 +62,10 @@ func TestUsageErrors(t *testing.T) {
 		{"run world --set oft.mask.policy=box", []string{"oft.mask.policy", "detector"}},
 		{"run world --set oft.prompts_per_epoch=5 --set oft.accumulate_pairs=2", []string{"accumulate_pairs"}},
 		{"run world --set data.resolution=50", []string{"data.resolution", "16"}},
+		{"run world --set oft.mask.detector=models/grounding-dino-base", []string{"oft.mask.detector", "no detector model is supported yet", "full or none"}},
+		{"run world --set data.source=mine", []string{"oft.mask.policy", "no detector model is supported yet", "full or none"}},
 		{"run world --name Upper", []string{"Upper", "a-z"}},
+		{"config show world --set name=Upper", []string{"Upper", "a-z"}},
 		{"show nosuch", []string{"find run nosuch", state, "sciflux ls"}},
 		{"resume nosuch", []string{"find run nosuch"}},
 		{"watch nosuch", []string{"find run nosuch"}},
@@ -281,9 +284,7 @@ func TestRunsThatCannotStart(t *testing.T) {
 	whole := func(int, *storedRow) {}
 	own, rowless := ownData(t, 3, whole), ownData(t, 0, whole)
 	torn := ownData(t, 3, func(_ int, r *storedRow) { r.Right[0].Bytes = cut(r.Right[0].Bytes) })
-	nounless := ownData(t, 3, func(i int, r *storedRow) { r.Object = []string{"apple", "", "apple"}[i] })
-	const unmasked, masked = " oft.mask.policy=full eval.splits=test", " oft.mask.policy=detector eval.splits=test oft.mask.detector="
-	noObject := promptFile(t, map[string]string{"prompt": "an apple in spring", "object": "apple"}, map[string]string{"prompt": "a leaf in autumn"})
+	const unmasked = " oft.mask.policy=full eval.splits=test"
 	for i, c := range []struct {
 		set   string
 		words []string
@@ -294,8 +295,6 @@ func TestRunsThatCannotStart(t *testing.T) {
 		{"data.source=" + rowless + unmasked, []string{rowless, "split train: no rows", "choose another split"}},
 		{"data.source=" + torn + unmasked, []string{torn, "row 0 of train: explicit picture 0", "sciflux data inspect"}},
 		{"data.source=" + own + " data.train_split=trian" + unmasked, []string{own, "trian"}},
-		{"data.source=" + own + " data.prompts=" + noObject + masked + empty, []string{noObject, `prompt 1 "a leaf in autumn" names no object`, "oft.mask.policy"}},
-		{"data.source=" + nounless + masked + empty, []string{nounless, `prompt 1 "an apple in spring 1" names no object`}},
 		{"data.source=" + own + " data.prompts=" + promptFile(t) + unmasked, []string{"prompts.json", "there are none"}},
 		{"model.pipeline=" + model, []string{"vae"}},
 		{"data.source=" + empty + " oft.mask.policy=none", []string{empty}},

@@ -42,12 +42,6 @@ func threads(c configs.Worker) int {
 	return max(1, runtime.GOMAXPROCS(0)/max(1, c.Concurrency))
 }
 
-// What a worker may keep beside the runs it works on.
-const (
-	cacheBytes = 20e9 // of encoded prompts and pictures on disk
-	modelBytes = 16e9 // of files of models that no run uses
-)
-
 // work starts a worker. sink gets every report of its activities and may be nil.
 func (s *site) work(version string, sink func(run.Progress)) (*crew, error) {
 	be, err := backend(threads(s.cfg.Worker))
@@ -59,7 +53,7 @@ func (s *site) work(version string, sink func(run.Progress)) (*crew, error) {
 		return nil, err
 	}
 	w := worker.New(worker.Options{Objects: s.objects, Backend: be, Dir: filepath.Join(s.dir, "cache"), Models: models.Files,
-		CacheBytes: cacheBytes, ModelBytes: modelBytes, CodeVersion: version, Log: s.log})
+		CacheBytes: int64(1e9 * s.cfg.Worker.CacheGB), ModelBytes: int64(1e9 * s.cfg.Worker.ModelsGB), CodeVersion: version, Log: s.log})
 	acts := activities.New(w, activities.Limits{HangAfter: s.cfg.Worker.HangAfter, StopGrace: s.cfg.Worker.StopGrace})
 	acts.Sink = sink
 	c := &crew{workers: workflows.NewWorkers(s.client, run.QueuesOf(s.cfg), acts, s.cfg.Worker.Concurrency), worker: w, lock: lock}

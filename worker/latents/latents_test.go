@@ -3,6 +3,7 @@ package latents
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -18,6 +19,19 @@ import (
 	workermodels "github.com/sciflux/sciflux/worker/models"
 )
 
+// sharedDir holds the drawn world and the unpacked models for all tests.
+var sharedDir string
+
+func TestMain(m *testing.M) {
+	var err error
+	if sharedDir, err = os.MkdirTemp("", "latents"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(sharedDir)
+	os.Exit(code)
+}
+
 // encoder is one of the world's first rows, with a cache in a folder.
 func encoder(t *testing.T, dir string) *Encoder {
 	t.Helper()
@@ -29,12 +43,12 @@ func encoder(t *testing.T, dir string) *Encoder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := workermodels.NewKeeper(be, models.Files, dir, 0).Open(t.Context(), cfg, func(string) {})
+	set, err := workermodels.NewKeeper(be, models.Files, sharedDir, 0).Open(t.Context(), cfg, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(set.Release)
-	rows, err := data.Open(t.Context(), cfg, dir)
+	rows, err := data.Open(t.Context(), cfg, sharedDir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,15 +101,14 @@ func TestCachedLatentsAreTheSame(t *testing.T) {
 
 // TestKeysNameWhatLatentsDependOn: another picture size or autoencoder is another key.
 func TestKeysNameWhatLatentsDependOn(t *testing.T) {
-	dir := t.TempDir()
-	e, key := encoder(t, dir), random.New(1)
+	e, key := encoder(t, t.TempDir()), random.New(1)
 	const row = 3
 	e.mustDraw(t, row, 0, key)
-	cfg, err := configs.Load(configs.Sources{Name: "world", Set: []string{"data.train_tuples=8", "data.resolution=32", "data.source=" + dir + "/data/world-1-64", "oft.mask.policy=full"}})
+	cfg, err := configs.Load(configs.Sources{Name: "world", Set: []string{"data.train_tuples=8", "data.resolution=32", "data.source=" + sharedDir + "/data/world-1-64", "oft.mask.policy=full"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	smaller, err := data.Open(t.Context(), cfg, dir)
+	smaller, err := data.Open(t.Context(), cfg, sharedDir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func draw(ctx context.Context, r *opened.Run, rows []data.Row, first int, kind e
 	}
 	var all reward.Images
 	for len(wanted) > 0 {
-		batch := wanted[:min(recipe.EvalBatch, len(wanted))]
+		batch := wanted[:min(r.Recipe.Batch(), len(wanted))]
 		images, err := drawBatch(ctx, r, batch, adapter)
 		if err != nil {
 			return all, err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -40,7 +41,7 @@ func Export(ctx context.Context, r *opened.Run, c activities.ExportJob, m activi
 	}); err != nil {
 		return out, err
 	}
-	if _, err = put("README.md", func(w io.Writer) error { return card(w, r, c) }); err != nil {
+	if _, err = put("README.md", func(w io.Writer) error { return card(w, r, c, adapter) }); err != nil {
 		return out, err
 	}
 	text, err := json.MarshalIndent(provenance(c, out.Adapter), "", " ")
@@ -58,10 +59,10 @@ func provenance(c activities.ExportJob, adapter run.ObjectRef) map[string]any {
 }
 
 // card is the model card.
-func card(w io.Writer, r *opened.Run, c activities.ExportJob) error {
+func card(w io.Writer, r *opened.Run, c activities.ExportJob, a *lora.Adapter) error {
 	var b strings.Builder
 	cfg := r.Recipe.Config
-	fmt.Fprintf(&b, "# %s\n\nLoRA adapter, rank %d, for %s, fine-tuned by sciflux (%s).\n\n", c.Job.Run, cfg.LoRA.Rank, cfg.Model.Pipeline, report.VariantName(c.Variant))
+	fmt.Fprintf(&b, "# %s\n\nLoRA adapter, rank %s, for %s, fine-tuned by sciflux (%s).\n\n", c.Job.Run, ranks(a), cfg.Model.Pipeline, report.VariantName(c.Variant))
 	fmt.Fprintf(&b, "- checkpoint: %s\n- config hash: `%s`\n- seed: %d\n\n", c.Checkpoint, c.Job.ConfigHash, c.Job.Seed)
 	b.WriteString("| split | variant | IP | EP | RI | IP right |\n|---|---|---|---|---|---|\n")
 	for _, e := range c.Results {
@@ -70,4 +71,16 @@ func card(w io.Writer, r *opened.Run, c activities.ExportJob) error {
 	b.WriteString("\nWith diffusers: `pipe.load_lora_weights(\"" + lora.DiffusersFile + "\")`.\n")
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// ranks is the rank of an adapter's modules, or the lowest and the highest.
+func ranks(a *lora.Adapter) string {
+	low, high := a.Modules[0].Rank, a.Modules[0].Rank
+	for _, m := range a.Modules {
+		low, high = min(low, m.Rank), max(high, m.Rank)
+	}
+	if low == high {
+		return strconv.Itoa(low)
+	}
+	return fmt.Sprintf("%d to %d", low, high)
 }

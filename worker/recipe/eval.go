@@ -7,9 +7,6 @@ import (
 	"github.com/sciflux/sciflux/trainer"
 )
 
-// EvalBatch is the number of pictures that an evaluation draws in one call.
-const EvalBatch = maxBatch
-
 // EvalSetting surrounds the network in evaluations.
 func (r Recipe) EvalSetting() trainer.Setting { return r.setting(r.Config.Eval.Guidance) }
 

@@ -10,15 +10,11 @@ import (
 	"github.com/sciflux/sciflux/worker/pairs"
 )
 
-// maxBatch bounds the samples of one network call without gradient. It is fixed so that results do not depend on the
-// machine.
-const maxBatch = 32
-
 // Together is how many prompts are drawn in one call. Groups are the same for every number of shards, because the last
 // bits of a picture depend on the size of its batch.
 func (r Recipe) Together() int {
 	o := r.Config.OFT
-	return max(1, min(maxBatch/2/o.ImagesPerPrompt, (o.PromptsPerEpoch+1)/2))
+	return max(1, min(r.Batch()/o.ImagesPerPrompt, (o.PromptsPerEpoch+1)/2))
 }
 
 // EpochPrompts are the prompts of one shard of an epoch: groups of Together take turns among the shards, and prompts take

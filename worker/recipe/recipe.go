@@ -37,6 +37,11 @@ func (r Recipe) TextTokens() int {
 // LatentSize is the number of values of one picture's packed latents, N·4Z.
 func (r Recipe) LatentSize() int { return r.Grid.Tokens() * r.Channels }
 
+// Batch is how many samples one network call takes at most: as many as model.batch_tokens allows, and at least one.
+func (r Recipe) Batch() int {
+	return max(1, r.Config.Model.BatchTokens/(r.TextTokens()+r.Grid.Tokens()))
+}
+
 // Forms are the places where the authors' arithmetic or the corrected one is taken.
 func (r Recipe) Forms() flow.Forms {
 	f := r.Config.OFT.Forms

@@ -43,12 +43,15 @@ func (r Recipe) sample(number, row int, rows []data.Row) (Sample, error) {
 	o, grid := r.Config.SFT, r.Scheduler.TrainingGrid()
 	density := flow.Density{Kind: o.Density.Kind, Mean: o.Density.Mean, Std: o.Density.Std, Scale: o.Density.Scale}
 	key := r.key("sft").Index(uint64(number))
+	shift, err := r.Scheduler.TrainingShift(string(o.Density.Shift), r.Grid.Tokens())
+	if err != nil {
+		return Sample{}, err
+	}
 	s := Sample{
 		Row: row, Picture: key.Purpose("picture").Intn(0, rows[row].Pictures()), Caption: r.caption(rows[row], number, key),
 		Posterior: key.Purpose("posterior"), Noise: key.Purpose("noise"),
-		Sigma: grid[flow.GridIndex(density.U(draw(key.Purpose("sigma"), density)), len(grid))],
+		Sigma: flow.Shifted(grid[flow.GridIndex(density.U(draw(key.Purpose("sigma"), density)), len(grid))], shift),
 	}
-	var err error
 	s.Weight, err = flow.LossWeight(o.Weighting, float64(s.Sigma))
 	return s, err
 }
