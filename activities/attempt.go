@@ -55,7 +55,7 @@ type monitor struct {
 	mu       sync.Mutex
 	progress run.Progress
 	reported bool
-	last     time.Time // of the last report
+	last     time.Time // of the last sign of life
 	stopping chan struct{}
 	sink     func(run.Progress)
 }
@@ -72,6 +72,13 @@ func (m *monitor) Report(p run.Progress) {
 	if m.sink != nil {
 		m.sink(p)
 	}
+}
+
+// Alive puts off the time at which the attempt is taken for hung.
+func (m *monitor) Alive() {
+	m.mu.Lock()
+	m.last = time.Now()
+	m.mu.Unlock()
 }
 
 // Stopping is closed when the stage should leave.

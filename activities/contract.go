@@ -8,9 +8,11 @@ import (
 
 // Monitor is how a stage talks to whoever runs it. Safe for concurrent use.
 type Monitor interface {
-	// Report says that something was finished: a step, a picture batch. It must be called at least once in the hang
-	// time of the config, or the attempt is taken for hung. It never blocks on the network.
+	// Report says that something was finished: a step, a picture batch. It never blocks on the network.
 	Report(run.Progress)
+	// Alive says that work goes on inside a step: a network call returned, a picture was decoded. An attempt that calls
+	// neither Alive nor Report for the hang time of the config is taken for hung.
+	Alive()
 	// Stopping is closed when the stage should leave: the worker stops, or the run was cancelled. The stage finishes the
 	// step in hand, commits a checkpoint of it and returns run.ErrPreempted. Its context stays alive meanwhile, and is
 	// cancelled when the grace time has passed.

@@ -41,6 +41,9 @@ func (w *Worker) Prepare(ctx context.Context, spec run.Spec, m activities.Monito
 func ready(ctx context.Context, r *opened.Run, m activities.Monitor) (activities.PrepareResult, error) {
 	cfg := r.Recipe.Config
 	out := activities.PrepareResult{Plan: run.NewPlan(cfg), Tuples: map[string]int{cfg.Data.TrainSplit: len(r.Data.Rows)}}
+	if err := sameInputs(ctx, r); err != nil {
+		return out, err
+	}
 	if _, err := checkpoint.Initial(r); err != nil {
 		return out, err
 	}
@@ -60,6 +63,28 @@ func ready(ctx context.Context, r *opened.Run, m activities.Monitor) (activities
 			return nil
 		}
 	})
+}
+
+// sameInputs compares what the run's newest checkpoints came from with what is there now, so that a resume with other data
+// or weights stops before anything is computed.
+func sameInputs(ctx context.Context, r *opened.Run) error {
+	for _, stage := range []run.Stage{run.StageSFT, run.StageOFT, run.StageCompare} {
+		ref, err := r.Checkpoints().Latest(ctx, stage)
+		if errors.Is(err, store.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		_, m, err := r.Checkpoints().Find(ctx, stage, ref.Step)
+		if err != nil {
+			return err
+		}
+		if err := checkpoint.SameInputs(r, m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkPaths looks whether what the config names is there, before anything is loaded or drawn, and tells everything that is

@@ -128,6 +128,7 @@ func (w *Worker) furnish(ctx context.Context, job run.Job, cfg configs.Config, t
 
 func (w *Worker) furnishData(ctx context.Context, r *opened.Run, cfg configs.Config, tell func(string)) error {
 	p := r.Models.Pipeline
+	r.Machine = r.Models.Machine()
 	grid, err := p.Grid(cfg.Data.Resolution, cfg.Data.Resolution)
 	if err != nil {
 		return run.Errorf(run.ClassConfig, "use", "data.resolution", "", "%w", err)

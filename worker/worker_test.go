@@ -36,6 +36,8 @@ func (w *watcher) Report(p run.Progress) {
 		close(w.stop)
 	}
 }
+func (w *watcher) Alive() {}
+
 func (w *watcher) Stopping() <-chan struct{} { return w.stop }
 
 // cacheDir holds drawn data and unpacked models for all tests of the package.

@@ -26,6 +26,9 @@ type Training struct {
 	Seconds float64          // working time of the stage
 	Step    int              // optimiser steps finished in this stage
 
+	// Moved says that the checkpoint was computed by another machine, whose last bits may differ; empty where it was not.
+	Moved string
+
 	parent run.ObjectRef
 	be     engine.Backend
 }
@@ -80,6 +83,10 @@ func Begin(ctx context.Context, r *opened.Run, from run.CheckpointRef, fresh boo
 	be := r.Models.Backend
 	learner := trainer.NewLearner(be, r.Models.Pipeline.Transformer, adapter, recipe.Optimizer(o), set, memory)
 	t := &Training{Learner: learner, parent: from.Manifest, be: be}
+	if err := t.sameRun(r, l.Manifest); err != nil {
+		t.Close()
+		return nil, err
+	}
 	if o.EMA > 0 {
 		t.Average = trainer.NewAverage(adapter, o.EMA)
 	}
@@ -91,6 +98,19 @@ func Begin(ctx context.Context, r *opened.Run, from run.CheckpointRef, fresh boo
 		return nil, err
 	}
 	return t, nil
+}
+
+// sameRun compares what the checkpoint came from with what is here: another base, data set, scorer or initial adapter is an
+// error, another machine is told.
+func (t *Training) sameRun(r *opened.Run, m store.Manifest) error {
+	if err := SameInputs(r, m); err != nil {
+		return err
+	}
+	if m.Machine != "" && m.Machine != r.Machine {
+		t.Moved = fmt.Sprintf("computed by %s until here, by %s from here: the adapter may differ in its last bits from an unbroken run's", m.Machine, r.Machine)
+		r.Log.Warn("the run goes on on another kind of machine", "stage", m.Stage, "step", m.Step, "before", m.Machine, "now", r.Machine)
+	}
+	return nil
 }
 
 // restore sets moments, counters and average.
@@ -139,7 +159,7 @@ func (t *Training) Save(ctx context.Context, r *opened.Run, m store.Manifest, re
 		return run.CheckpointRef{}, err
 	}
 	m.Step, m.Seconds, m.Parent, m.Result = t.Step, t.Seconds, t.parent, text
-	m.ConfigHash, m.CodeVersion = r.Job.ConfigHash, r.CodeVersion
+	m.ConfigHash, m.CodeVersion, m.Machine, m.Inputs = r.Job.ConfigHash, r.CodeVersion, r.Machine, r.Inputs
 	m.Metrics = map[string]float64{"loss": result.Summary.Loss}
 	parts, err := t.parts()
 	if err != nil {

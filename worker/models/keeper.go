@@ -43,6 +43,8 @@ type Set struct {
 	Pipeline *pipeline.Pipeline
 	Scorer   reward.Scorer
 
+	compute engine.DType // of the products in the transformer's blocks
+
 	release []func()
 }
 
@@ -78,6 +80,7 @@ func (k *Keeper) open(ctx context.Context, s *Set, c configs.Config, tell func(s
 	if err != nil {
 		return err
 	}
+	s.compute = o.Compute
 	s.Pipeline, s.release = p, append(s.release, put)
 	if folder, err = k.Folder(c.Reward.SciScore, "world-sciscore"); err != nil {
 		return err

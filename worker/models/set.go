@@ -9,6 +9,9 @@ import (
 	"github.com/sciflux/sciflux/trainer"
 )
 
+// Machine names what decides the last bits of a result: the kernels, and the type that the blocks multiply in.
+func (s *Set) Machine() string { return s.Backend.Name() + " " + s.compute.String() }
+
 // Conditioning encodes prompts to some number of T5 tokens, one row each.
 func (s *Set) Conditioning(ctx context.Context, prompts []string, tokens int) (trainer.Conditioning, error) {
 	text, pooled, err := s.Pipeline.EncodePrompts(ctx, prompts, tokens)

@@ -23,7 +23,10 @@ type Run struct {
 	Latents     *latents.Encoder
 	Objects     store.Objects
 	CodeVersion string // of this program
-	Log         *slog.Logger
+	Machine     string // what computes: kernels and the type of products
+	// Inputs are the identities of what the config names, by key: base model, data set, scorer, initial adapter.
+	Inputs map[string]string
+	Log    *slog.Logger
 }
 
 // Checkpoints are the run's.

@@ -32,6 +32,9 @@ func DPO(ctx context.Context, r *opened.Run, c activities.DPOChunk, m activities
 	if from == c.From {
 		t.Seconds = c.Spent
 	}
+	if t.Moved != "" {
+		m.Report(run.Progress{Stage: run.StageOFT, Step: t.Step, Note: t.Moved, At: time.Now()})
+	}
 	reference, err := checkpoint.Evaluated(ctx, r, c.Reference)
 	if err != nil {
 		return activities.ChunkResult{}, err

@@ -30,6 +30,9 @@ func SFT(ctx context.Context, r *opened.Run, c activities.SFTChunk, m activities
 	if from == c.From {
 		t.Seconds = c.Spent
 	}
+	if t.Moved != "" {
+		m.Report(run.Progress{Stage: c.Stage, Step: t.Step, Note: t.Moved, At: time.Now()})
+	}
 	end := c.Stage == run.StageSFT && c.To >= r.Recipe.Config.SFT.Steps
 	work := &chunk{run: r, monitor: m, Training: t, manifest: store.Manifest{Stage: c.Stage, StageEnd: end}}
 	for t.Step < c.To {
