@@ -67,6 +67,7 @@ type Outcome struct {
 	Loss                float64
 	LogProb, LogProbRef []float64 // per sample
 	Clamped             []bool    // per sample
+	KL                  []float64 // per sample, Step.KL of the policy from the reference
 }
 
 // VelocityGradient is the DPO loss of one timestep of one prompt's samples and its gradient by the policy's velocities,
@@ -74,10 +75,11 @@ type Outcome struct {
 // velocityRef hold one slice per sample; grad is overwritten with scale·dL/dv.
 func (d DPO) VelocityGradient(grad, velocity, velocityRef [][]float32, at []Transition, rewards []float64, scale float64) Outcome {
 	b := len(at)
-	out := Outcome{LogProb: make([]float64, b), LogProbRef: make([]float64, b)}
+	out := Outcome{LogProb: make([]float64, b), LogProbRef: make([]float64, b), KL: make([]float64, b)}
 	for i, t := range at {
 		out.LogProb[i] = t.Step.LogProb(t.Sample, velocity[i], t.Next, t.Mask)
 		out.LogProbRef[i] = t.Step.LogProb(t.Sample, velocityRef[i], t.Next, t.Mask)
+		out.KL[i] = t.Step.KL(velocity[i], velocityRef[i], t.Mask)
 	}
 	loss, pull, clamped := d.PairLoss(out.LogProb, out.LogProbRef, rewards)
 	out.Loss, out.Clamped = loss, clamped

@@ -43,16 +43,21 @@ func runFluxLoRA(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	if o.DType == BFloat16 {
 		roundBFloat16(ad.Weights.Floats())
 	}
-	session := m.NewSession(be, flux.SessionOptions{})
+	batch, err := m.NewBatch(be, in)
+	if err != nil {
+		return nil, err
+	}
+	defer batch.Free()
+	session := m.NewSession(flux.SessionOptions{Latents: true})
 	defer session.Release()
-	v, err := session.Forward(ctx, in, ad)
+	v, err := session.Forward(ctx, batch, ad)
 	if err != nil {
 		return nil, err
 	}
 	out := NewOutputs()
 	out.download("velocity", be, v)
 	grads := ad.NewGradients()
-	dx, err := session.Backward(ctx, dv, grads, true)
+	dx, err := session.Backward(ctx, dv, grads)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/sciflux/sciflux/engine"
-	"github.com/sciflux/sciflux/engine/graph"
 	"github.com/sciflux/sciflux/flow"
 	"github.com/sciflux/sciflux/model/flux"
 	"github.com/sciflux/sciflux/model/lora"
@@ -259,7 +258,7 @@ func openLearner(c *Case, o Options, grid [2]int, guidance, alpha float64, opt o
 	if err != nil {
 		return nil, nil, err
 	}
-	return trainer.NewLearner(net.be, net.model, adapter, opt.config(), net.set, graph.None), net, nil
+	return trainer.NewLearner(net.be, net.model, adapter, opt.config(), net.set, flux.SessionOptions{}), net, nil
 }
 
 func readExample(c *Case, net *network, prefix, weighting string) (e trainer.Example, err error) {

@@ -1,22 +1,27 @@
 package trainer
 
-import "github.com/sciflux/sciflux/model/lora"
+import (
+	"github.com/sciflux/sciflux/engine"
+	"github.com/sciflux/sciflux/model/lora"
+)
 
-// Average is an exponential moving average of an adapter's weights.
+// Average is an exponential moving average of an adapter's weights, kept in ordinary memory.
 type Average struct {
 	Adapter *lora.Adapter // the mean
 	decay   float32
+	be      engine.Backend
 }
 
-// NewAverage starts from the adapter as it is. decay is the share of the old mean that a step keeps, e.g. 0.99.
-func NewAverage(a *lora.Adapter, decay float64) *Average {
-	return &Average{Adapter: a.Clone(), decay: float32(decay)}
+// NewAverage starts from the adapter, whose numbers may lie in memory of the backend, as it is. decay is the share of the
+// old mean that a step keeps, e.g. 0.99.
+func NewAverage(be engine.Backend, a *lora.Adapter, decay float64) *Average {
+	return &Average{Adapter: a.Download(be), decay: float32(decay), be: be}
 }
 
 // Add takes one step's weights into the mean.
 func (m *Average) Add(a *lora.Adapter) {
 	mean := m.Adapter.Weights.Floats()
-	for i, w := range a.Weights.Floats() {
+	for i, w := range a.Numbers(m.be) {
 		mean[i] += (1 - m.decay) * (w - mean[i])
 	}
 }

@@ -2,9 +2,11 @@ package trainer
 
 import (
 	"context"
+	"fmt"
 	"math"
 
 	"github.com/sciflux/sciflux/flow"
+	"github.com/sciflux/sciflux/model/flux"
 	"github.com/sciflux/sciflux/model/lora"
 )
 
@@ -18,6 +20,21 @@ type Pair struct {
 	Conditioning               // one row, shared by the samples
 }
 
+// Item is a part of a step of stage 2 that has a loss of its own: all samples of a pair at one step of their trajectories.
+type Item struct {
+	*Pair
+	Step   int
+	number int // of the pair
+}
+
+func (it Item) transition(sample int) flow.Transition {
+	t := flow.Transition{Step: it.Steps[it.Step], Sample: it.Latents[sample][it.Step], Next: it.Latents[sample][it.Step+1]}
+	if it.Masks != nil {
+		t.Mask = it.Masks[sample]
+	}
+	return t
+}
+
 // DPOResult is what one optimiser step of stage 2 reports.
 type DPOResult struct {
 	StepResult
@@ -27,128 +44,188 @@ type DPOResult struct {
 }
 
 // DPO takes one optimiser step on a group of pairs against the reference adapter (nil: the base): the gradients of all
-// (pair, step) losses, averaged over all of them. Pairs of equal reward count in that average; steps without noise have
-// no density, so they are no micro-steps and their Outcome stays empty.
+// (pair, step) losses, averaged over all of them. Pairs of equal reward count in that average, and in the means of KL and
+// clamped samples, for which they are run forwards; steps without noise have no density, so they are no micro-steps and
+// their Outcome stays empty.
 func (l *Learner) DPO(ctx context.Context, pairs []Pair, reference *lora.Adapter, loss flow.DPO) (DPOResult, error) {
-	l.grads.Zero()
-	r := DPOResult{Outcomes: make([][]flow.Outcome, len(pairs))}
-	var items []item
-	for p, pair := range pairs {
-		r.Outcomes[p] = make([]flow.Outcome, len(pair.Steps))
-		for j, step := range pair.Steps {
-			if step.Std == 0 {
-				continue
-			}
-			items = append(items, item{pair: &pairs[p], step: j, out: &r.Outcomes[p][j]})
-		}
+	var r DPOResult
+	if err := checkRewards(pairs); err != nil {
+		return r, err
 	}
-	scale := 1 / float64(max(1, len(items)))
+	if reference != nil {
+		reference = reference.Upload(l.be)
+		defer l.be.Free(reference.Weights)
+	}
+	for _, p := range pairs {
+		r.Outcomes = append(r.Outcomes, make([]flow.Outcome, len(p.Steps)))
+	}
+	l.Clear()
+	items := itemsOf(pairs)
+	share := 1 / float64(max(1, len(items)))
 	for len(items) > 0 {
-		k, samples := 0, 0
-		for k < len(items) && (k == 0 || samples+len(items[k].pair.Rewards) <= l.MicroSamples) {
-			samples += len(items[k].pair.Rewards)
-			k++
-		}
-		if err := l.dpoGradient(ctx, items[:k], reference, loss, scale, &r); err != nil {
+		n := l.together(items)
+		outcomes, err := l.DPOGradient(ctx, items[:n], reference, loss, share)
+		if err != nil {
 			return r, err
 		}
-		items = items[k:]
+		for i, it := range items[:n] {
+			r.Outcomes[it.number][it.Step] = outcomes[i]
+		}
+		items = items[n:]
 	}
-	for p := range r.Outcomes {
-		for _, o := range r.Outcomes[p] {
-			r.Loss += o.Loss * scale
+	r.summarise(share)
+	var err error
+	r.Norm, r.Rate, err = l.Apply()
+	return r, err
+}
+
+// itemsOf lists the items of pairs that have a density.
+func itemsOf(pairs []Pair) []Item {
+	var items []Item
+	for p := range pairs {
+		for j, step := range pairs[p].Steps {
+			if step.Std != 0 {
+				items = append(items, Item{&pairs[p], j, p})
+			}
 		}
 	}
-	if math.IsNaN(r.Loss) || math.IsInf(r.Loss, 0) {
-		return r, &NonFiniteError{What: "loss", Step: l.Optimizer.Steps + 1, Value: r.Loss}
+	return items
+}
+
+// together is how many of the first items one network call takes: at least one, for the loss couples its samples.
+func (l *Learner) together(items []Item) int {
+	most := l.Setting.Samples(items[0].textTokens(l.model))
+	n, samples := 0, 0
+	for n < len(items) && (n == 0 || samples+len(items[n].Rewards) <= most) {
+		samples += len(items[n].Rewards)
+		n++
+	}
+	return n
+}
+
+// summarise averages the outcomes: losses over items, the rest over samples.
+func (r *DPOResult) summarise(share float64) {
+	for _, steps := range r.Outcomes {
+		for _, o := range steps {
+			r.Loss += o.Loss * share
+			r.Graded += len(o.KL)
+			for i, kl := range o.KL {
+				r.KL += kl
+				if o.Clamped[i] {
+					r.Clamped++
+				}
+			}
+		}
 	}
 	if r.Graded > 0 {
 		r.KL /= float64(r.Graded)
 		r.Clamped /= float64(r.Graded)
 	}
-	var err error
-	r.StepResult, err = l.update(r.StepResult)
-	return r, err
 }
 
-// item is one micro-step: all samples of a pair at one step of their trajectories.
-type item struct {
-	pair *Pair
-	step int
-	out  *flow.Outcome
-}
-
-func (it item) transition(sample int) flow.Transition {
-	t := flow.Transition{Step: it.pair.Steps[it.step], Sample: it.pair.Latents[sample][it.step], Next: it.pair.Latents[sample][it.step+1]}
-	if it.pair.Masks != nil {
-		t.Mask = it.pair.Masks[sample]
-	}
-	return t
-}
-
-// dpoGradient adds scale times the gradient of the items' losses: the reference's velocities without gradient, the
-// policy's with, and the analytic dL/dv of each item between them.
-func (l *Learner) dpoGradient(ctx context.Context, items []item, reference *lora.Adapter, loss flow.DPO, scale float64, r *DPOResult) error {
-	b := batchOf(items)
-	in := input(l.model, l.Setting, b.latents, b.times, b.cond)
-	ref, err := l.model.Velocity(ctx, l.be, in, reference)
+// DPOGradient adds share times the gradient of the sum of the items' losses: the reference's velocities without gradient,
+// the policy's with, and the analytic dL/dv of each item between them. The reference lies in memory of the learner's
+// backend; nil is the base. An item of more samples than a network call takes is computed in several: the samples of a
+// pair meet in the loss only.
+func (l *Learner) DPOGradient(ctx context.Context, items []Item, reference *lora.Adapter, loss flow.DPO, share float64) ([]flow.Outcome, error) {
+	in, err := l.inputOf(items)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	vRef := make([]float32, ref.Len())
-	l.be.Download(vRef, ref)
-	l.be.Free(ref)
-	grad := make([]float32, len(vRef))
-	return l.differentiate(ctx, in, func(v []float32) []float32 {
-		row := 0
-		for _, it := range items {
-			n := len(it.pair.Rewards)
-			at := make([]flow.Transition, n)
-			rows := func(x []float32) [][]float32 {
-				part := make([][]float32, n)
-				for i := range part {
-					part[i] = x[(row+i)*b.size : (row+i+1)*b.size]
-				}
-				return part
-			}
-			for i := range at {
-				at[i] = it.transition(i)
-			}
-			*it.out = loss.VelocityGradient(rows(grad), rows(v), rows(vRef), at, it.pair.Rewards, scale)
-			r.observe(at, rows(v), rows(vRef), it.out)
-			row += n
-		}
-		return grad
-	})
-}
-
-// observe adds an item to the means that stop rules watch.
-func (r *DPOResult) observe(at []flow.Transition, v, vRef [][]float32, out *flow.Outcome) {
-	for i, t := range at {
-		r.Graded++
-		r.KL += t.Step.KL(v[i], vRef[i], t.Mask)
-		if out.Clamped[i] {
-			r.Clamped++
-		}
+	batches, err := l.model.NewBatches(l.be, in, l.Setting.BatchTokens)
+	if err != nil {
+		return nil, err
 	}
+	defer batches.Free()
+	defer l.session.Release()
+	vRef, err := l.velocities(ctx, "velocity of the reference", batches, reference)
+	if err != nil {
+		return nil, err
+	}
+	v, err := l.forward(ctx, batches)
+	if err != nil {
+		return nil, err
+	}
+	dv, size := make([]float32, len(v)), in.Latents.Len()/in.Latents.Shape[0]
+	outcomes, row := make([]flow.Outcome, len(items)), 0
+	for k, it := range items {
+		n := len(it.Rewards)
+		rows := func(x []float32) [][]float32 { return split(x[row*size:(row+n)*size], n) }
+		at := make([]flow.Transition, n)
+		for i := range at {
+			at[i] = it.transition(i)
+		}
+		outcomes[k] = loss.VelocityGradient(rows(dv), rows(v), rows(vRef), at, it.Rewards, share)
+		if x := outcomes[k].Loss; math.IsNaN(x) || math.IsInf(x, 0) {
+			return nil, l.nonFinite(fmt.Sprintf("loss of pair %d at step %d", it.number, it.Step), x)
+		}
+		row += n
+	}
+	return outcomes, l.backward(ctx, batches, dv)
 }
 
-// batch is the network input of several items, samples in item order.
-type batch struct {
-	size           int // N·C
-	latents, times []float32
-	cond           Conditioning
-}
-
-func batchOf(items []item) batch {
-	b := batch{size: len(items[0].pair.Latents[0][0])}
+// inputOf is the network's input of all samples of the items, in order. Every pair's conditioning is there once.
+func (l *Learner) inputOf(items []Item) (*flux.Input, error) {
+	var latents, times []float32
+	var prompts []int
+	var cond Conditioning
+	rows := map[*Pair]int{}
 	for _, it := range items {
-		for i := range it.pair.Rewards {
-			b.latents = append(b.latents, it.pair.Latents[i][it.step]...)
-			b.times = append(b.times, modelTime(it.pair.Timesteps[it.step]))
-			b.cond.Text = append(b.cond.Text, it.pair.Text...)
-			b.cond.Pooled = append(b.cond.Pooled, it.pair.Pooled...)
+		row, ok := rows[it.Pair]
+		if !ok {
+			row = len(rows)
+			rows[it.Pair] = row
+			if a, b := len(it.Text), len(items[0].Text); a != b {
+				return nil, fmt.Errorf("pair %d has %d text values, pair %d has %d: all prompts need the same number of tokens", it.number, a, items[0].number, b)
+			}
+			if row == 0 {
+				cond = it.Conditioning // as it is, for calls of a single pair
+			} else {
+				cond.Text, cond.Pooled = append(cond.Text[:len(cond.Text):len(cond.Text)], it.Text...), append(cond.Pooled[:len(cond.Pooled):len(cond.Pooled)], it.Pooled...)
+			}
+		}
+		for i := range it.Rewards {
+			latents = append(latents, it.Latents[i][it.Step]...)
+			times, prompts = append(times, flux.ModelTime(it.Timesteps[it.Step])), append(prompts, row)
 		}
 	}
-	return b
+	in, err := l.Setting.input(l.model, latents, prompts, cond)
+	if err != nil {
+		return nil, err
+	}
+	in.Timestep = times
+	return in, nil
+}
+
+// split cuts x into n parts of one length.
+func split(x []float32, n int) [][]float32 {
+	parts := make([][]float32, n)
+	for i := range parts {
+		size := len(x) / n
+		parts[i] = x[i*size : (i+1)*size]
+	}
+	return parts
+}
+
+// RewardError says that a reward is NaN or infinite, so that it says nothing about which sample is better.
+type RewardError struct {
+	Pair, Sample int
+	Value        float64
+}
+
+// Error names the sample and its reward.
+func (e *RewardError) Error() string {
+	return fmt.Sprintf("pair %d: the reward of sample %d is %v, which cannot be compared; look at the picture and at the scorer's weights", e.Pair, e.Sample, e.Value)
+}
+
+// checkRewards refuses rewards that would pass for ties.
+func checkRewards(pairs []Pair) error {
+	for p, pair := range pairs {
+		for i, r := range pair.Rewards {
+			if math.IsNaN(r) || math.IsInf(r, 0) {
+				return &RewardError{Pair: p, Sample: i, Value: r}
+			}
+		}
+	}
+	return nil
 }

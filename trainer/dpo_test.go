@@ -47,7 +47,7 @@ func TestRolloutLogProbsAreReproduced(t *testing.T) {
 	l := learner(t, be, m, policy.Clone(), plain)
 	whole := dpo(t, l, nil, loss, pair(tr, 12))
 	l = learner(t, be, m, policy.Clone(), plain)
-	l.MicroSamples = 2
+	l.Setting.BatchTokens = 2 * sampleTokens
 	r := dpo(t, l, nil, loss, pair(tr, 12))
 	for j, o := range r.Outcomes[0] {
 		if !slices.Equal(o.LogProb, tr.LogProb[j]) {
@@ -109,7 +109,7 @@ func TestDPOGradientByDifferences(t *testing.T) {
 	}
 	l := learner(t, be, m, policy, OptimizerConfig{Beta2: 0.5, Eps: 1})
 	dpo(t, l, other, wide, pairs...)
-	grad := slices.Clone(l.grads.Sum.Floats())
+	grad := l.Gradient()
 	byDifferences(t, policy.Weights.Floats(), grad, 5, 41, 5e-3, 1e-2, func() float64 { return dpo(t, l, other, wide, pairs...).Loss })
 }
 
@@ -120,9 +120,9 @@ func TestMicroSamplesSplitTheSameGradient(t *testing.T) {
 	pairs := []Pair{pair(rollout(t, be, m, policy, plan(flow.Corrected), 16, 2), 16), pair(rollout(t, be, m, policy, plan(flow.Corrected), 17, 2), 17)}
 	run := func(samples int) (DPOResult, []float32) {
 		l := learner(t, be, m, policy.Clone(), OptimizerConfig{Beta2: 0.5, Eps: 1})
-		l.MicroSamples = samples
+		l.Setting.BatchTokens = samples * sampleTokens
 		r := dpo(t, l, other, loss, pairs...)
-		return r, l.grads.Sum.Floats()
+		return r, l.Gradient()
 	}
 	whole, want := run(1000)
 	for _, samples := range []int{1, 2, 5, 8} { // 1 is fewer than a pair has: a pair is never split

@@ -11,7 +11,6 @@ import (
 
 	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/engine/cpu"
-	"github.com/sciflux/sciflux/engine/graph"
 	"github.com/sciflux/sciflux/flow"
 	"github.com/sciflux/sciflux/model/flux"
 	"github.com/sciflux/sciflux/model/lora"
@@ -26,6 +25,8 @@ const (
 	channels   = 8
 	textTokens = 4
 	size       = 6 * channels // of one sample's latents
+
+	sampleTokens = 6 + textTokens
 )
 
 // plain are the optimiser's constants without warm-up and clipping.
@@ -113,7 +114,7 @@ func moved(t testing.TB, m *flux.Model, seed uint64) *lora.Adapter {
 
 func learner(t testing.TB, be engine.Backend, m *flux.Model, a *lora.Adapter, o OptimizerConfig) *Learner {
 	t.Helper()
-	l := NewLearner(be, m, a, o, setting, graph.None)
+	l := NewLearner(be, m, a, o, setting, flux.SessionOptions{})
 	t.Cleanup(l.Close)
 	return l
 }

@@ -6,59 +6,85 @@ import (
 	"math"
 
 	"github.com/sciflux/sciflux/engine"
-	"github.com/sciflux/sciflux/engine/graph"
 	"github.com/sciflux/sciflux/flow"
 	"github.com/sciflux/sciflux/model/flux"
 	"github.com/sciflux/sciflux/model/lora"
 )
 
-// Conditioning is what the network sees beside latents and time, one row a sample.
-type Conditioning struct {
-	Text   []float32 // [B, T, J]
-	Pooled []float32 // [B, P]
-}
-
 // Setting is the fixed surrounding of a training run or a rollout.
 type Setting struct {
 	Grid     flow.Grid
 	Guidance float64 // used by models with a guidance embedder
+	// BatchTokens bounds the text and image tokens of one network call; 0 is flux.DefaultBatchTokens. A call takes at least
+	// one sample. It is part of a run's identity: another bound adds the same gradients in another order.
+	BatchTokens int
+	// OnCall hears of every pass through the network, forward or backward; it may be nil.
+	OnCall func()
 }
 
-// Learner trains one adapter.
+// Samples is how many samples with that many text tokens one network call takes.
+func (s Setting) Samples(textTokens int) int {
+	return flux.SamplesPerCall(s.BatchTokens, s.Grid.Tokens()+textTokens)
+}
+
+func (s Setting) called() {
+	if s.OnCall != nil {
+		s.OnCall()
+	}
+}
+
+// Learner trains one adapter. A step is the sum of the gradients of its micro-batches (SFTGradient, DPOGradient), in their
+// order, and then Apply; SFT and DPO are whole steps. What a micro-batch adds depends on nothing that was added before, so
+// micro-batches may be computed apart and their sums added in that order to the same bits.
 type Learner struct {
-	Adapter   *lora.Adapter
+	Adapter   *lora.Adapter // its numbers lie in memory of the backend until Close
 	Optimizer *Optimizer
 	Setting   Setting
-	// MicroSamples bounds how many samples one network call takes. It is part of a run's identity: another value adds the
-	// same gradients in another order.
-	MicroSamples int
 
 	be      engine.Backend
 	model   *flux.Model
 	session *flux.Session
 	grads   *lora.Gradients
+	home    *engine.Tensor // where the adapter's numbers lay before
 }
 
-// NewLearner prepares training of the adapter with fresh moments.
-func NewLearner(be engine.Backend, model *flux.Model, adapter *lora.Adapter, o OptimizerConfig, set Setting, memory graph.Memory) *Learner {
-	return &Learner{
-		Adapter: adapter, Optimizer: NewOptimizer(be, adapter.Parameters(), o), Setting: set, MicroSamples: 32,
-		be: be, model: model, session: model.NewSession(be, flux.SessionOptions{Memory: memory}), grads: adapter.NewGradients(),
+// NewLearner prepares training of the adapter with fresh moments. It moves the adapter's numbers into memory of the
+// backend; Close brings them back.
+func NewLearner(be engine.Backend, model *flux.Model, adapter *lora.Adapter, c OptimizerConfig, set Setting, o flux.SessionOptions) *Learner {
+	o.Latents = false // their gradient is nobody's
+	l := &Learner{
+		Adapter: adapter, Optimizer: NewOptimizer(be, adapter.Parameters(), c), Setting: set,
+		be: be, model: model, session: model.NewSession(o), grads: adapter.GradientsIn(be.Alloc(adapter.Parameters())), home: adapter.Weights,
 	}
+	adapter.Weights = adapter.Upload(be).Weights
+	l.Clear()
+	return l
 }
 
-// Close frees what the learner allocated; the adapter stays.
+// Close frees what the learner allocated. The adapter stays, with its numbers where they were before.
 func (l *Learner) Close() {
 	l.session.Release()
 	l.Optimizer.Free()
+	l.be.Download(l.home.Floats(), l.Adapter.Weights)
+	l.be.Free(l.Adapter.Weights)
+	l.be.Free(l.grads.Sum)
+	l.Adapter.Weights = l.home
 }
 
-// Example is a micro-batch of stage 1: clean latents and the noise to mix in, one sigma and loss weight a sample.
-type Example struct {
-	Latents, Noise []float32 // [B, N, C] packed
-	Sigma          []float32 // [B]
-	Weight         []float64 // [B]; nil for 1
-	Conditioning
+// Gradient is the sum of the gradients since Clear, in the layout of the adapter's flat buffer.
+func (l *Learner) Gradient() []float32 {
+	sum := make([]float32, l.grads.Sum.Len())
+	l.be.Download(sum, l.grads.Sum)
+	return sum
+}
+
+// Clear forgets the gradients added so far.
+func (l *Learner) Clear() { l.be.Zero(engine.All(l.grads.Sum)) }
+
+// Apply moves the adapter along the sum of gradients, and tells the sum's norm before clipping and the rate used. A sum
+// that is not finite is refused and changes nothing.
+func (l *Learner) Apply() (norm, rate float64, err error) {
+	return l.Optimizer.Update(l.Adapter.Weights, l.grads.Sum)
 }
 
 // StepResult is what one optimiser step reports.
@@ -67,102 +93,88 @@ type StepResult struct {
 	Micro  []float64 // loss of each micro-batch
 	Norm   float64   // of the gradient before clipping
 	Rate   float64
-	Graded int // samples that were back-propagated
+	Graded int // samples that the loss was computed of
 }
 
-// SFT takes one optimiser step: the gradients of the micro-batches' mean losses, averaged over the micro-batches.
-func (l *Learner) SFT(ctx context.Context, micro []Example) (StepResult, error) {
-	l.grads.Zero()
-	var r StepResult
-	for _, m := range micro {
-		loss, err := l.sftGradient(ctx, m, 1/float64(len(micro)))
-		if err != nil {
-			return r, err
-		}
-		r.Micro = append(r.Micro, loss)
-		r.Loss += loss / float64(len(micro))
-		r.Graded += len(m.Sigma)
+// forward is the policy's velocities [B, N, C] of all batches. One batch keeps what backward needs. Of several, none can
+// wait for its gradient while the others run, so they are run at once, to the same bits, and backward runs them again.
+func (l *Learner) forward(ctx context.Context, batches flux.Batches) ([]float32, error) {
+	if len(batches) > 1 {
+		return l.velocities(ctx, "velocity", batches, l.Adapter)
 	}
-	return l.update(r)
-}
-
-func (l *Learner) sftGradient(ctx context.Context, m Example, scale float64) (float64, error) {
-	b, size := len(m.Sigma), len(m.Latents)/len(m.Sigma)
-	x, grad := make([]float32, b*size), make([]float32, b*size)
-	at := func(v []float32, i int) []float32 { return v[i*size : (i+1)*size] }
-	for i, s := range m.Sigma {
-		flow.Noised(at(x, i), at(m.Latents, i), at(m.Noise, i), float64(s))
-	}
-	// The reference hands the network 1000·σ in float32, which divides it by 1000 again.
-	times := make([]float32, b)
-	for i, s := range m.Sigma {
-		times[i] = modelTime(s * 1000)
-	}
-	var loss float64
-	err := l.differentiate(ctx, input(l.model, l.Setting, x, times, m.Conditioning), func(v []float32) []float32 {
-		for i := range b {
-			w := 1.0
-			if m.Weight != nil {
-				w = m.Weight[i]
-			}
-			loss += flow.MatchVelocity(at(grad, i), at(v, i), at(m.Latents, i), at(m.Noise, i), w, scale/float64(b)) / float64(b)
-		}
-		return grad
-	})
-	if err == nil && (math.IsNaN(loss) || math.IsInf(loss, 0)) {
-		err = &NonFiniteError{What: "loss", Step: l.Optimizer.Steps + 1, Value: loss}
-	}
-	return loss, err
-}
-
-// differentiate runs the network forward, asks for the loss's derivative by the velocity, and adds the adapter's
-// gradient.
-func (l *Learner) differentiate(ctx context.Context, in *flux.Input, derivative func(v []float32) []float32) error {
-	v, err := l.session.Forward(ctx, in, l.Adapter)
+	v, err := l.session.Forward(ctx, batches[0], l.Adapter)
 	if err != nil {
-		return fmt.Errorf("forward: %w", err)
+		return nil, fmt.Errorf("forward: %w", err)
 	}
-	host, shape := make([]float32, v.Len()), v.Shape
+	host := make([]float32, v.Len())
 	l.be.Download(host, v)
 	l.be.Free(v)
-	dv := l.be.Alloc(shape...)
-	defer l.be.Free(dv)
-	l.be.Upload(dv, derivative(host))
-	if _, err := l.session.Backward(ctx, dv, l.grads, false); err != nil {
-		return fmt.Errorf("backward: %w", err)
+	l.Setting.called()
+	return host, l.finite("velocity", host)
+}
+
+// velocities are those of all batches without a way back to gradients.
+func (l *Learner) velocities(ctx context.Context, what string, batches flux.Batches, ad *lora.Adapter) ([]float32, error) {
+	v, err := batches.Velocity(ctx, ad, l.Setting.OnCall)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return v, l.finite(what, v)
+}
+
+// finite refuses values that no loss can be read from, before anything more is paid for them.
+func (l *Learner) finite(what string, values []float32) error {
+	for _, v := range values {
+		if x := float64(v); math.IsNaN(x) || math.IsInf(x, 0) {
+			return l.nonFinite(what, x)
+		}
 	}
 	return nil
 }
 
-func (l *Learner) update(r StepResult) (StepResult, error) {
-	norm, rate, err := l.Optimizer.Update(l.Adapter.Weights, l.grads.Sum)
-	r.Norm, r.Rate = norm, rate
-	return r, err
+func (l *Learner) nonFinite(what string, v float64) error {
+	return &NonFiniteError{What: what, Step: l.Optimizer.Steps + 1, Value: v}
 }
 
-// modelTime is the network's time input for a scheduler timestep, in float32 as the reference divides it.
-func modelTime(timestep float32) float32 { return timestep / 1000 }
-
-// input is the network's input for a batch of packed latents.
-func input(model *flux.Model, set Setting, latents, times []float32, c Conditioning) *flux.Input {
-	b := len(times)
-	in := &flux.Input{
-		Latents: matrix(latents, b, set.Grid.Tokens()), Text: matrix(c.Text, b, len(c.Text)/b/model.TextWidth), Pooled: engine.Wrap(c.Pooled, b, model.PooledWidth),
-		Timestep: times, ImgIDs: flux.ImageIDs(2*set.Grid.Rows, 2*set.Grid.Columns),
-	}
-	if model.GuidanceEmbed {
-		in.Guidance = make([]float32, b)
-		for i := range in.Guidance {
-			in.Guidance[i] = float32(set.Guidance)
+// backward adds the adapter's gradient for the gradient dv [B, N, C] of the velocities of all batches. A batch whose dv is
+// zero adds nothing and is not run.
+func (l *Learner) backward(ctx context.Context, batches flux.Batches, dv []float32) error {
+	for _, b := range batches {
+		n := b.B * b.N * b.OutChannels
+		part := dv[:n]
+		dv = dv[n:]
+		if allZero(part) {
+			continue
+		}
+		if len(batches) > 1 {
+			v, err := l.session.Forward(ctx, b, l.Adapter)
+			if err != nil {
+				return fmt.Errorf("forward: %w", err)
+			}
+			l.be.Free(v)
+			l.Setting.called()
+		}
+		if err := l.backwardOne(ctx, part, b); err != nil {
+			return fmt.Errorf("backward: %w", err)
 		}
 	}
-	return in
+	return nil
 }
 
-// matrix wraps values as [b, rows, rest].
-func matrix(values []float32, b, rows int) *engine.Tensor {
-	if len(values) == 0 {
-		return nil
+func (l *Learner) backwardOne(ctx context.Context, dv []float32, b *flux.Batch) error {
+	t := l.be.Alloc(b.B, b.N, b.OutChannels)
+	defer l.be.Free(t)
+	l.be.Upload(t, dv)
+	_, err := l.session.Backward(ctx, t, l.grads)
+	l.Setting.called()
+	return err
+}
+
+func allZero(values []float32) bool {
+	for _, v := range values {
+		if v != 0 {
+			return false
+		}
 	}
-	return engine.Wrap(values, b, rows, len(values)/(b*rows))
+	return true
 }

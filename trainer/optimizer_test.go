@@ -146,7 +146,7 @@ func TestAverageFollowsTheWeights(t *testing.T) {
 	m := tiny(t)
 	a := fresh(t, m)
 	start := slices.Clone(a.Weights.Floats())
-	mean := NewAverage(a, 0.75)
+	mean := NewAverage(fast(t, 1), a, 0.75)
 	want := slices.Clone(start)
 	for step := range 4 {
 		for i := range a.Weights.Floats() {
@@ -161,7 +161,7 @@ func TestAverageFollowsTheWeights(t *testing.T) {
 	if slices.Equal(start, a.Weights.Floats()) || slices.Equal(mean.Adapter.Weights.Floats(), a.Weights.Floats()) {
 		t.Error("the mean is the adapter itself")
 	}
-	other := NewAverage(fresh(t, m), 0.75)
+	other := NewAverage(fast(t, 1), fresh(t, m), 0.75)
 	other.Restore(mean.Adapter)
 	other.Add(a)
 	mean.Add(a)

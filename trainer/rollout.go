@@ -40,33 +40,32 @@ func (p Plan) Steps() []flow.Step {
 // for the whole batch [B, N, C]; it is not called for steps without noise.
 func Rollout(ctx context.Context, be engine.Backend, model *flux.Model, adapter *lora.Adapter, set Setting, p Plan,
 	start []float32, batch int, c Conditioning, noise func(step int, dst []float32)) (*Trajectory, error) {
-	n, size := len(p.Sigmas)-1, len(start)/batch
+	prompts, err := c.prompts(model, batch)
+	if err != nil {
+		return nil, err
+	}
+	in, err := set.input(model, start, prompts, c)
+	if err != nil {
+		return nil, err
+	}
 	t := &Trajectory{Batch: batch, Latents: [][]float32{start}, Steps: p.Steps(), Timesteps: p.Timesteps}
-	v, xi, times := make([]float32, len(start)), make([]float32, len(start)), make([]float32, batch)
-	for i := range n {
-		x, step := t.Latents[i], t.Steps[i]
-		for b := range times {
-			times[b] = modelTime(p.Timesteps[i])
-		}
-		out, err := model.Velocity(ctx, be, input(model, set, x, times, c), adapter)
-		if err != nil {
-			return nil, err
-		}
-		be.Download(v, out)
-		be.Free(out)
-		if step.Std != 0 {
-			noise(i, xi)
-		}
-		next, logProb := make([]float32, len(x)), make([]float64, batch)
-		for b := range batch {
-			at := func(s []float32) []float32 { return s[b*size : (b+1)*size] }
-			step.Advance(at(next), at(x), at(v), at(xi))
-			logProb[b] = step.LogProb(at(x), at(v), at(next), nil)
-		}
-		t.Latents = append(t.Latents, next)
-		if p.Churn != 0 {
+	s := flux.Sampler{
+		Model: model, Backend: be, Adapter: adapter, Steps: t.Steps, Timesteps: p.Timesteps, BatchTokens: set.BatchTokens,
+		Noise: noise, OnCall: set.OnCall,
+		Visit: func(i int, x, v, next []float32) {
+			t.Latents = append(t.Latents, next)
+			if p.Churn == 0 {
+				return
+			}
+			xs, vs, nexts, logProb := split(x, batch), split(v, batch), split(next, batch), make([]float64, batch)
+			for b := range logProb {
+				logProb[b] = t.Steps[i].LogProb(xs[b], vs[b], nexts[b], nil)
+			}
 			t.LogProb = append(t.LogProb, logProb)
-		}
+		},
+	}
+	if _, err := s.Run(ctx, in); err != nil {
+		return nil, err
 	}
 	return t, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sciflux/sciflux/engine/graph"
 	"github.com/sciflux/sciflux/flow"
+	"github.com/sciflux/sciflux/model/flux"
 	"github.com/sciflux/sciflux/random"
 )
 
@@ -126,7 +127,7 @@ func TestRolloutStopsWhenCancelled(t *testing.T) {
 func TestTrainingGivesItsMemoryBack(t *testing.T) {
 	m, be := tiny(t), fast(t, 1)
 	round := func() int64 {
-		l := NewLearner(be, m, moved(t, m, 3), plain, setting, graph.Full)
+		l := NewLearner(be, m, moved(t, m, 3), plain, setting, flux.SessionOptions{Memory: graph.Full})
 		sft(t, l, example(1, 2))
 		dpo(t, l, nil, loss, pair(rollout(t, be, m, nil, plan(flow.Corrected), 36, 2), 36))
 		l.Close()

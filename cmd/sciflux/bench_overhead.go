@@ -52,17 +52,22 @@ func (t *stepTimes) addOverhead(ctx context.Context, be engine.Backend, model *f
 
 func idleStep(ctx context.Context, be engine.Backend, model *flux.Model, adapter *lora.Adapter, o stepOptions, so flux.SessionOptions) (float64, error) {
 	quiet := idle{be}
-	session := model.NewSession(quiet, so)
+	session := model.NewSession(so)
 	defer session.Release()
-	grads, in := adapter.NewGradients(), networkInput(model, o)
+	batch, err := model.NewBatch(quiet, networkInput(model, o))
+	if err != nil {
+		return 0, err
+	}
+	defer batch.Free()
+	grads := adapter.NewGradients()
 	var seconds []float64
 	for range overheadSteps + 1 {
 		start := time.Now()
-		v, err := session.Forward(ctx, in, adapter)
+		v, err := session.Forward(ctx, batch, adapter)
 		if err != nil {
 			return 0, err
 		}
-		_, err = session.Backward(ctx, v, grads, false)
+		_, err = session.Backward(ctx, v, grads)
 		quiet.Free(v)
 		if err != nil {
 			return 0, err
@@ -77,12 +82,8 @@ func idleStep(ctx context.Context, be engine.Backend, model *flux.Model, adapter
 // networkInput is the network's input for the random batch.
 func networkInput(model *flux.Model, o stepOptions) *flux.Input {
 	e, grid := example(model, o), gridOf(o.image)
-	in := &flux.Input{
-		Latents: engine.Wrap(e.Latents, o.batch, o.image, model.InChannels), Text: engine.Wrap(e.Text, o.batch, o.text, model.TextWidth),
-		Pooled: engine.Wrap(e.Pooled, o.batch, model.PooledWidth), Timestep: e.Sigma, ImgIDs: flux.ImageIDs(2*grid.Rows, 2*grid.Columns),
-	}
-	if model.GuidanceEmbed {
-		in.Guidance = make([]float32, o.batch)
-	}
+	in := model.NewInput(grid, 0, engine.Wrap(e.Latents, o.batch, o.image, model.InChannels), engine.Wrap(e.Text, o.batch, o.text, model.TextWidth),
+		engine.Wrap(e.Pooled, o.batch, model.PooledWidth))
+	in.Timestep = e.Sigma
 	return in
 }

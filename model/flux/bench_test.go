@@ -41,14 +41,19 @@ func benchmarkStep(b *testing.B, be engine.Backend, direct bool) {
 	c := world()
 	m, in := randomModel(c, 1), randomInput(c, 2, 16, 16, 16)
 	ad := randomAdapter(b, c, 3, attentionTargets, 16, 16)
-	s := m.NewSession(be, SessionOptions{Memory: graph.None, Direct: direct})
+	s := m.NewSession(SessionOptions{Memory: graph.None, Direct: direct})
 	grads := ad.NewGradients()
 	step := func() {
-		v, err := s.Forward(context.Background(), in, ad)
+		batch, err := m.NewBatch(be, in)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := s.Backward(context.Background(), v, grads, false); err != nil {
+		defer batch.Free()
+		v, err := s.Forward(context.Background(), batch, ad)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Backward(context.Background(), v, grads); err != nil {
 			b.Fatal(err)
 		}
 		be.Free(v)

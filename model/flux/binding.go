@@ -1,7 +1,9 @@
 package flux
 
 import (
+	"encoding/binary"
 	"strings"
+	"sync"
 
 	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/model/lora"
@@ -12,6 +14,9 @@ type block struct {
 	prefix string     // of the full names
 	groups [][]string // full names of the layers, by lora.Layer.Group
 	norms  []string   // full names
+
+	once sync.Once
+	base engine.Binding // the model's weights by local names, made at first use
 }
 
 // outside is the prefix of the layers that belong to no block.
@@ -58,26 +63,63 @@ func (c Config) blockTable() map[string]*block {
 // local is a name as the forward pass writes it.
 func (b *block) local(name string) string { return strings.TrimPrefix(name, b.prefix) }
 
-// binding is the weights of one block with the adapters of ad, nil for the base model.
-func (m *Model) binding(prefix string, c *call, ad *lora.Adapter) *engine.Binding {
-	blk := m.blocks[prefix]
-	b := &engine.Binding{Layers: map[string]engine.Layer{}, Stacked: map[string]engine.Layer{}, Norms: map[string][]float32{}, Adapters: map[string]*engine.LowRank{}, Cos: c.cos, Sin: c.sin}
-	for _, group := range blk.groups {
-		for _, name := range group {
-			b.Layers[blk.local(name)] = m.layers[name]
+// weights is the frozen weights of a block by their local names. The maps are shared by all who use the model.
+func (m *Model) weights(b *block) engine.Binding {
+	b.once.Do(func() {
+		b.base = engine.Binding{Layers: map[string]engine.Layer{}, Stacked: map[string]engine.Layer{}, Norms: map[string][]float32{}}
+		for _, group := range b.groups {
+			for _, name := range group {
+				b.base.Layers[b.local(name)] = m.layers[name]
+			}
+			if all, ok := m.stacked[group[0]]; ok {
+				b.base.Stacked[b.local(group[0])] = all
+			}
 		}
-		if all, ok := m.stacked[group[0]]; ok {
-			b.Stacked[blk.local(group[0])] = all
+		for _, name := range b.norms {
+			b.base.Norms[b.local(name)] = m.norms[name]
 		}
-		if ad == nil {
-			continue
-		}
-		if low := ad.Group(group); low != nil {
-			b.Adapters[blk.local(group[0])] = low
+	})
+	return b.base
+}
+
+// binding is the weights of one block with the adapters of its groups.
+func (b *Batch) binding(prefix string, adapters map[string]*engine.LowRank) *engine.Binding {
+	w := b.model.weights(b.model.blocks[prefix])
+	w.Adapters, w.Cos, w.Sin = adapters, b.cos, b.sin
+	return &w
+}
+
+// adapters is the part of an adapter that belongs to a block, by the first layer of each group; nil for the base model.
+func (m *Model) adapters(prefix string, ad *lora.Adapter) map[string]*engine.LowRank {
+	if ad == nil {
+		return nil
+	}
+	return m.blocks[prefix].lowRanks(ad.Group)
+}
+
+// lowRanks asks for the pair of every group.
+func (b *block) lowRanks(of func(layers []string) *engine.LowRank) map[string]*engine.LowRank {
+	pairs := map[string]*engine.LowRank{}
+	for _, group := range b.groups {
+		if low := of(group); low != nil {
+			pairs[b.local(group[0])] = low
 		}
 	}
-	for _, name := range blk.norms {
-		b.Norms[blk.local(name)] = m.norms[name]
+	return pairs
+}
+
+// ranks tells blocks of one kind apart whose adapters differ in shape: the ranks of all layers in order.
+func (b *block) ranks(adapters map[string]*engine.LowRank) string {
+	var key []byte
+	for _, group := range b.groups {
+		low := adapters[b.local(group[0])]
+		for i := range group {
+			rank := 0
+			if low != nil {
+				rank = low.Ranks[i]
+			}
+			key = binary.AppendUvarint(key, uint64(rank))
+		}
 	}
-	return b
+	return string(key)
 }

@@ -2,6 +2,55 @@ package flux
 
 import "github.com/sciflux/sciflux/engine"
 
+// kind says which of the functions below a section runs.
+type kind uint8
+
+const (
+	embedders kind = iota
+	double
+	single
+	lastSingle
+	output
+)
+
+// section is a part of the forward pass that runs on its own, with the layers of one block.
+type section struct {
+	kind   kind
+	prefix string // of its layers
+	name   string // for errors
+}
+
+// sections is the forward pass in order. What comes before it, condition, takes no part in gradients.
+func (c Config) sections() []section {
+	list := []section{{embedders, outside, "embedders"}}
+	add := func(k kind, prefix string) { list = append(list, section{k, prefix, prefix[:len(prefix)-1]}) }
+	for i := range c.DoubleBlocks {
+		add(double, doubleName(i))
+	}
+	for i := range c.SingleBlocks {
+		if i == c.SingleBlocks-1 {
+			add(lastSingle, singleName(i))
+		} else {
+			add(single, singleName(i))
+		}
+	}
+	return append(list, section{output, outside, "output layers"})
+}
+
+// forward runs a section. The embedders get text tokens, if there are any, and latents; all others the stream
+// and silu(temb).
+func forward[V any](o engine.Ops[V], k kind, s shape, in []V) V {
+	switch k {
+	case embedders:
+		return stem(o, s, in[0], in[len(in)-1])
+	case double:
+		return doubleBlock(o, s, in[0], in[1])
+	case output:
+		return head(o, s, in[0], in[1])
+	}
+	return singleBlock(o, s, in[0], in[1], k == lastSingle)
+}
+
 // shape is the sizes of one call: B samples of T text and N image tokens.
 type shape struct {
 	Config

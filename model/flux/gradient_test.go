@@ -54,27 +54,29 @@ func (s setup) make(t testing.TB) (*Model, *Input, *lora.Adapter, *engine.Tensor
 type gradients struct{ velocity, latents, adapter []float32 }
 
 // pass runs one forward and backward pass and checks that it gives all memory back.
-func runPass(t testing.TB, s *Session, in *Input, ad *lora.Adapter, dv *engine.Tensor, wantInput bool) gradients {
+func runPass(t testing.TB, s *Session, be engine.Backend, in *Input, ad *lora.Adapter, dv *engine.Tensor) gradients {
 	t.Helper()
-	before, _ := s.backend.Memory()
-	v, err := s.Forward(context.Background(), in, ad)
+	before, _ := be.Memory()
+	batch := newBatch(t, s.model, be, in)
+	v, err := s.Forward(context.Background(), batch, ad)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var g gradients
 	g.velocity = slices.Clone(v.Floats())
-	s.backend.Free(v)
+	be.Free(v)
 	var sum *lora.Gradients
 	if ad != nil {
 		sum = ad.NewGradients()
 	}
-	dx, err := s.Backward(context.Background(), dv, sum, wantInput)
+	dx, err := s.Backward(context.Background(), dv, sum)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if wantInput {
+	batch.Free()
+	if s.Latents {
 		g.latents = slices.Clone(dx.Floats())
-		s.backend.Free(dx)
+		be.Free(dx)
 	} else if dx != nil {
 		t.Error("a gradient of the latents that nobody asked for")
 	}
@@ -82,7 +84,7 @@ func runPass(t testing.TB, s *Session, in *Input, ad *lora.Adapter, dv *engine.T
 		g.adapter = sum.Sum.Floats()
 	}
 	// The fast backend keeps workspaces of its own.
-	if after, _ := s.backend.Memory(); after != before && s.backend.Name() == "reference" {
+	if after, _ := be.Memory(); after != before && be.Name() == "reference" {
 		t.Errorf("a pass leaves %d bytes behind", after-before)
 	}
 	return g
@@ -109,7 +111,7 @@ func TestGradientsAgainstOracle(t *testing.T) {
 			velocity := slices.Clone(o.run().Data)
 			o.backward(dv.Floats())
 			onBackends(t, func(t *testing.T, b engine.Backend) {
-				compare(t, runPass(t, m.NewSession(b, SessionOptions{}), in, ad, dv, true), velocity, o, ad)
+				compare(t, runPass(t, m.NewSession(SessionOptions{Latents: true}), b, in, ad, dv), velocity, o, ad)
 			})
 		})
 	}
@@ -213,7 +215,7 @@ func TestPoliciesAndReplaysGiveOneResult(t *testing.T) {
 
 func onePolicyOneResult(t *testing.T, s setup, b engine.Backend) {
 	m, in, ad, dv := s.make(t)
-	want := runPass(t, m.NewSession(b, SessionOptions{}), in, ad, dv, true)
+	want := runPass(t, m.NewSession(SessionOptions{Latents: true}), b, in, ad, dv)
 	v, err := m.Velocity(context.Background(), b, in, ad)
 	if err != nil {
 		t.Fatal(err)
@@ -223,15 +225,15 @@ func onePolicyOneResult(t *testing.T, s setup, b engine.Backend) {
 	}
 	b.Free(v)
 	for _, o := range []SessionOptions{{}, {Direct: true}, {Memory: graph.Selective}, {Memory: graph.Full}} {
-		session := m.NewSession(b, o)
-		for replay := range 2 {
-			got := runPass(t, session, in, ad, dv, true)
-			if !slices.Equal(got.velocity, want.velocity) || !slices.Equal(got.latents, want.latents) || !slices.Equal(got.adapter, want.adapter) {
-				t.Errorf("%+v, replay %d: other bits", o, replay)
+		for _, latents := range []bool{false, true} {
+			o.Latents = latents
+			session := m.NewSession(o)
+			for replay := range 2 {
+				got := runPass(t, session, b, in, ad, dv)
+				if !slices.Equal(got.velocity, want.velocity) || !slices.Equal(got.adapter, want.adapter) || latents && !slices.Equal(got.latents, want.latents) {
+					t.Errorf("%+v, replay %d: other bits", o, replay)
+				}
 			}
-		}
-		if got := runPass(t, session, in, ad, dv, false); !slices.Equal(got.adapter, want.adapter) {
-			t.Errorf("%+v: other bits without the gradient of the latents", o)
 		}
 	}
 }
@@ -247,7 +249,7 @@ func TestPoliciesSaveMemory(t *testing.T) {
 	for _, memory := range []graph.Memory{graph.None, graph.Selective, graph.Full} {
 		b := testBackend()
 		b.ResetPeak()
-		runPass(t, m.NewSession(b, SessionOptions{Memory: memory}), in, ad, dv, false)
+		runPass(t, m.NewSession(SessionOptions{Memory: memory}), b, in, ad, dv)
 		_, peak := b.Memory()
 		peaks = append(peaks, peak)
 	}
@@ -262,15 +264,16 @@ func TestPoliciesSaveMemory(t *testing.T) {
 // TestGradientsAddUp: Backward adds to what the gradients hold, and each pass adds the same.
 func TestGradientsAddUp(t *testing.T) {
 	m, in, ad, dv := setups[0].make(t)
-	s := m.NewSession(testBackend(), SessionOptions{})
+	be := testBackend()
+	s, batch := m.NewSession(SessionOptions{}), newBatch(t, m, be, in)
 	once, twice := ad.NewGradients(), ad.NewGradients()
 	for i, g := range []*lora.Gradients{once, twice, twice} {
-		v, err := s.Forward(context.Background(), in, ad)
+		v, err := s.Forward(context.Background(), batch, ad)
 		if err != nil {
 			t.Fatal(i, err)
 		}
-		s.backend.Free(v)
-		if _, err := s.Backward(context.Background(), dv, g, false); err != nil {
+		be.Free(v)
+		if _, err := s.Backward(context.Background(), dv, g); err != nil {
 			t.Fatal(i, err)
 		}
 	}

@@ -86,6 +86,16 @@ func randomAdapter(t testing.TB, c Config, seed uint64, targets []string, rank i
 	return ad
 }
 
+// newBatch copies an input to a backend.
+func newBatch(t testing.TB, m *Model, be engine.Backend, in *Input) *Batch {
+	t.Helper()
+	b, err := m.NewBatch(be, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 var attentionTargets = []string{"to_q", "to_k", "to_v", "to_out.0"}
 
 // blockTargets is every linear layer inside the blocks.

@@ -4,17 +4,33 @@ import (
 	"fmt"
 
 	"github.com/sciflux/sciflux/engine"
+	"github.com/sciflux/sciflux/flow"
 )
 
-// Input is what the network sees of B samples. Tensors lie in host memory or in that of the backend that runs the model.
+// Input is what the network sees of B samples, in ordinary memory.
 type Input struct {
 	Latents  *engine.Tensor // [B, N, in_channels], packed
-	Text     *engine.Tensor // [B, T, joint_attention_dim]; nil or T = 0 for none
-	Pooled   *engine.Tensor // [B, pooled_projection_dim]
+	Text     *engine.Tensor // [P, T, joint_attention_dim]; nil or T = 0 for none
+	Pooled   *engine.Tensor // [P, pooled_projection_dim]
+	Prompts  []int          // [B], the row of Text and Pooled that each sample has; nil for each its own, P = B
 	Timestep []float32      // [B], sigma in 0…1
 	Guidance []float32      // [B], for models with a guidance embedder only
 	ImgIDs   [][3]float32   // [N], see ImageIDs
 	TxtIDs   [][3]float32   // [T], see TextIDs; nil for zeros
+}
+
+// NewInput is the input of latents over a grid, every sample with the same guidance, which a model without guidance
+// embedder does not get. Timesteps are 0 until they are set.
+func (c Config) NewInput(grid flow.Grid, guidance float64, latents, text, pooled *engine.Tensor) *Input {
+	b := latents.Shape[0]
+	in := &Input{Latents: latents, Text: text, Pooled: pooled, Timestep: make([]float32, b), ImgIDs: ImageIDs(latentPatch*grid.Rows, latentPatch*grid.Columns)}
+	if c.GuidanceEmbed {
+		in.Guidance = make([]float32, b)
+		for i := range in.Guidance {
+			in.Guidance[i] = float32(guidance)
+		}
+	}
+	return in
 }
 
 // shape checks in against the model.
@@ -27,14 +43,28 @@ func (m *Model) shape(in *Input) (shape, error) {
 		return fail("latents", dims(in.Latents), "B", "N", m.InChannels)
 	}
 	s.B, s.N = in.Latents.Shape[0], in.Latents.Shape[1]
+	prompts := s.B
+	if in.Prompts != nil {
+		if len(in.Prompts) != s.B {
+			return fail("count of prompt rows", len(in.Prompts), s.B)
+		}
+		if in.Pooled != nil && len(in.Pooled.Shape) == 2 {
+			prompts = in.Pooled.Shape[0]
+		}
+		for _, p := range in.Prompts {
+			if p < 0 || p >= prompts {
+				return fail("prompt row", p, fmt.Sprintf("0…%d", prompts-1))
+			}
+		}
+	}
 	if in.Text != nil {
-		if len(in.Text.Shape) != 3 || in.Text.Shape[0] != s.B || in.Text.Shape[2] != m.TextWidth {
-			return fail("text", dims(in.Text), s.B, "T", m.TextWidth)
+		if len(in.Text.Shape) != 3 || in.Text.Shape[0] != prompts || in.Text.Shape[2] != m.TextWidth {
+			return fail("text", dims(in.Text), prompts, "T", m.TextWidth)
 		}
 		s.T = in.Text.Shape[1]
 	}
-	if in.Pooled == nil || len(in.Pooled.Shape) != 2 || in.Pooled.Shape[0] != s.B || in.Pooled.Shape[1] != m.PooledWidth {
-		return fail("pooled", dims(in.Pooled), s.B, m.PooledWidth)
+	if in.Pooled == nil || len(in.Pooled.Shape) != 2 || in.Pooled.Shape[0] != prompts || in.Pooled.Shape[1] != m.PooledWidth {
+		return fail("pooled", dims(in.Pooled), prompts, m.PooledWidth)
 	}
 	if len(in.Timestep) != s.B {
 		return fail("timestep count", len(in.Timestep), s.B)
@@ -61,54 +91,25 @@ func dims(t *engine.Tensor) any {
 	return t.Shape
 }
 
-// call is the part of an input that the model computes before its blocks.
-type call struct {
-	shape
-	times, guidance *engine.Tensor // sinusoids [B, 256]
-	cos, sin        *engine.Tensor // [T+N, HeadDim/2]
+// prompt is the row of Text and Pooled of sample i.
+func (in *Input) prompt(i int) int {
+	if in.Prompts == nil {
+		return i
+	}
+	return in.Prompts[i]
 }
 
-// prepare checks the input and uploads its small tables. free must be called when the pass is over.
-func (m *Model) prepare(b engine.Backend, in *Input) (c *call, free func(), err error) {
-	s, err := m.shape(in)
-	if err != nil {
-		return nil, nil, err
+// samples is the input of samples from … from+n−1, over the same memory.
+func (in *Input) samples(from, n int) *Input {
+	part := *in
+	per := in.Latents.Len() / in.Latents.Shape[0]
+	part.Latents = engine.Wrap(in.Latents.Floats()[from*per:(from+n)*per], n, in.Latents.Shape[1], in.Latents.Shape[2])
+	part.Prompts, part.Timestep = make([]int, n), in.Timestep[from:from+n]
+	for i := range part.Prompts {
+		part.Prompts[i] = in.prompt(from + i)
 	}
-	c = &call{shape: s}
-	var owned []*engine.Tensor
-	upload := func(values []float32, shape ...int) *engine.Tensor {
-		t := b.Alloc(shape...)
-		b.Upload(t, values)
-		owned = append(owned, t)
-		return t
+	if in.Guidance != nil {
+		part.Guidance = in.Guidance[from : from+n]
 	}
-	features := func(values []float32) *engine.Tensor {
-		f := make([]float32, s.B*sinusoids)
-		for i, v := range values {
-			if i > 0 && v == values[i-1] {
-				copy(f[i*sinusoids:][:sinusoids], f[(i-1)*sinusoids:])
-				continue
-			}
-			sinusoid(f[i*sinusoids:][:sinusoids], v)
-		}
-		return upload(f, s.B, sinusoids)
-	}
-	c.times = features(in.Timestep)
-	if m.GuidanceEmbed {
-		c.guidance = features(in.Guidance)
-	}
-	ids := in.TxtIDs
-	if ids == nil {
-		ids = TextIDs(s.T)
-	}
-	ids = append(ids[:len(ids):len(ids)], in.ImgIDs...)
-	half := m.HeadDim / 2
-	cos, sin := make([]float32, len(ids)*half), make([]float32, len(ids)*half)
-	m.rotations(cos, sin, ids)
-	c.cos, c.sin = upload(cos, len(ids), half), upload(sin, len(ids), half)
-	return c, func() {
-		for _, t := range owned {
-			b.Free(t)
-		}
-	}, nil
+	return &part
 }

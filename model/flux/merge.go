@@ -11,7 +11,10 @@ import (
 // Merge is a model with the adapter added to its weights: W + scale·B·A in float32, rounded once to dtype. Weights that
 // the adapter does not touch are shared with m, which must stay open.
 func (m *Model) Merge(ad *lora.Adapter, dtype engine.DType) (*Model, error) {
-	merged := &Model{Config: m.Config, layers: map[string]engine.Layer{}, stacked: map[string]engine.Layer{}, norms: m.norms, blocks: m.blocks, close: func() error { return nil }}
+	merged := &Model{
+		Config: m.Config, layers: map[string]engine.Layer{}, stacked: map[string]engine.Layer{}, norms: m.norms, blocks: m.blockTable(),
+		close: func() error { return nil },
+	}
 	for name, l := range m.layers {
 		merged.layers[name] = l
 	}

@@ -133,8 +133,8 @@ func TestInputRefusals(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), strings.TrimSpace(want)) {
 			t.Errorf("%s: error %v", want, err)
 		}
-		if _, again := m.NewSession(testBackend(), SessionOptions{}).Forward(context.Background(), in, nil); again == nil || again.Error() != err.Error() {
-			t.Errorf("%s: a session says %v", want, again)
+		if _, again := m.NewBatches(testBackend(), in, 1); again == nil || again.Error() != err.Error() {
+			t.Errorf("%s: cutting into batches says %v", want, again)
 		}
 	}
 	schnell := small()
@@ -149,13 +149,13 @@ func TestInputRefusals(t *testing.T) {
 func TestSessionMisuse(t *testing.T) {
 	m, in, ad, dv := setups[0].make(t)
 	b := testBackend()
-	s := m.NewSession(b, SessionOptions{})
+	s, batch := m.NewSession(SessionOptions{}), newBatch(t, m, b, in)
 	ctx := context.Background()
-	if _, err := s.Backward(ctx, dv, ad.NewGradients(), false); err == nil || !strings.Contains(err.Error(), "Forward") {
+	if _, err := s.Backward(ctx, dv, ad.NewGradients()); err == nil || !strings.Contains(err.Error(), "Forward") {
 		t.Errorf("Backward without Forward: %v", err)
 	}
 	forward := func() {
-		v, err := s.Forward(ctx, in, ad)
+		v, err := s.Forward(ctx, batch, ad)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,24 +163,25 @@ func TestSessionMisuse(t *testing.T) {
 	}
 	other := randomAdapter(t, m.Config, 3, []string{"to_q"}, 1, 1)
 	forward()
-	if _, err := s.Backward(ctx, dv, other.NewGradients(), false); err == nil || !strings.Contains(err.Error(), "another adapter") {
+	if _, err := s.Backward(ctx, dv, other.NewGradients()); err == nil || !strings.Contains(err.Error(), "another adapter") {
 		t.Errorf("gradients of another adapter: %v", err)
 	}
 	forward()
-	if _, err := s.Backward(ctx, dv, nil, true); err == nil {
+	if _, err := s.Backward(ctx, dv, nil); err == nil {
 		t.Error("Backward without gradients to add to")
 	}
 	forward()
-	if _, err := s.Backward(ctx, engine.Wrap(make([]float32, 3), 3), ad.NewGradients(), false); err == nil {
+	if _, err := s.Backward(ctx, engine.Wrap(make([]float32, 3), 3), ad.NewGradients()); err == nil {
 		t.Error("a gradient of another shape was accepted")
 	}
 	forward()
 	forward() // forgets the first
 	s.Release()
 	embed := randomAdapter(t, m.Config, 3, []string{"linear_1", "to_q"}, 1, 1)
-	if _, err := s.Forward(ctx, in, embed); err == nil || !strings.Contains(err.Error(), "time_text_embed") {
+	if _, err := s.Forward(ctx, batch, embed); err == nil || !strings.Contains(err.Error(), "time_text_embed") {
 		t.Errorf("adapter before the conditioning vector: %v", err)
 	}
+	batch.Free()
 	if live, _ := b.Memory(); live != 0 {
 		t.Errorf("%d bytes left behind", live)
 	}
@@ -191,22 +192,23 @@ func TestCancel(t *testing.T) {
 	m, in, ad, dv := setups[0].make(t)
 	b := testBackend()
 	ctx, cancel := context.WithCancel(context.Background())
-	s := m.NewSession(b, SessionOptions{})
-	v, err := s.Forward(ctx, in, ad)
+	s, batch := m.NewSession(SessionOptions{}), newBatch(t, m, b, in)
+	v, err := s.Forward(ctx, batch, ad)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.Free(v)
 	cancel()
-	if _, err := s.Backward(ctx, dv, ad.NewGradients(), true); !errors.Is(err, context.Canceled) {
+	if _, err := s.Backward(ctx, dv, ad.NewGradients()); !errors.Is(err, context.Canceled) {
 		t.Errorf("Backward: %v", err)
 	}
-	if _, err := s.Forward(ctx, in, ad); !errors.Is(err, context.Canceled) {
+	if _, err := s.Forward(ctx, batch, ad); !errors.Is(err, context.Canceled) {
 		t.Errorf("Forward: %v", err)
 	}
 	if _, err := m.Velocity(ctx, b, in, ad); !errors.Is(err, context.Canceled) {
 		t.Errorf("Velocity: %v", err)
 	}
+	batch.Free()
 	if live, _ := b.Memory(); live != 0 {
 		t.Errorf("%d bytes left behind", live)
 	}
@@ -221,8 +223,10 @@ func (broken) Attend(o, q, k, v engine.View, a *engine.Attention) { panic("no at
 func TestErrorsNameBlockAndOperation(t *testing.T) {
 	m, in, ad, _ := setups[0].make(t)
 	b := testBackend()
+	batch := newBatch(t, m, broken{b}, in)
 	_, err := m.Velocity(context.Background(), broken{b}, in, ad)
-	_, again := m.NewSession(broken{b}, SessionOptions{}).Forward(context.Background(), in, ad)
+	_, again := m.NewSession(SessionOptions{}).Forward(context.Background(), batch, ad)
+	batch.Free()
 	for _, err := range []error{err, again} {
 		if err == nil || !strings.Contains(err.Error(), "transformer_blocks.0") || !strings.Contains(err.Error(), "no attention today") {
 			t.Errorf("error %v, want one that names block and cause", err)
@@ -265,13 +269,12 @@ func TestPack(t *testing.T) {
 	Pack(make([]float32, 6), 1, 1, 3, 2)
 }
 
-// TestRotations: rotations by two positions in turn are the rotation by their sum, and axis 0 of position 0 does nothing.
-func TestRotations(t *testing.T) {
+// TestRope: rotations by two positions in turn are the rotation by their sum, and axis 0 of position 0 does nothing.
+func TestRope(t *testing.T) {
 	c := Dev()
 	half := c.HeadDim / 2
 	table := func(id [3]float32) []complex128 {
-		cos, sin := make([]float32, half), make([]float32, half)
-		c.rotations(cos, sin, [][3]float32{id})
+		cos, sin := c.rope([][3]float32{id})
 		z := make([]complex128, half)
 		for i := range z {
 			z[i] = complex(float64(cos[i]), float64(sin[i]))
@@ -304,5 +307,22 @@ func TestSinusoid(t *testing.T) {
 	slowest := 500 * math.Pow(10000, -127.0/128)
 	if math.Abs(float64(f[127])-math.Cos(slowest)) > 1e-5 {
 		t.Errorf("slowest cosine is %v, want %v", f[127], math.Cos(slowest))
+	}
+}
+
+// TestModelTimeIsFloat32: 1000·σ and back in float32 is not always σ; the network gets what the reference's network gets.
+func TestModelTimeIsFloat32(t *testing.T) {
+	other := 0
+	for k := range 1000 {
+		s := float32(source(uint64(k)).Float64())
+		scaled := s * 1000
+		if got := ModelTime(s * 1000); got != scaled/1000 || math.Abs(float64(got-s)) > 1e-7 {
+			t.Fatalf("%v becomes %v", s, got)
+		} else if got != s {
+			other++
+		}
+	}
+	if other == 0 {
+		t.Error("every time came back: the round trip is not in float32")
 	}
 }

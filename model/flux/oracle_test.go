@@ -245,11 +245,11 @@ func newOracle(m *Model, in *Input, ad *lora.Adapter) *oracle {
 // run computes the velocity from the current numbers.
 func (o *oracle) run() matrix {
 	t, m, b := o.tape, o.tape.model, testBackend()
-	c, free, err := m.prepare(b, o.in)
+	c, err := m.NewBatch(b, o.in)
 	if err != nil {
 		panic(err)
 	}
-	defer free()
+	defer c.Free()
 	t.back, t.prefix = nil, ""
 	t.cos, t.sin = widen(c.cos.Floats()), widen(c.sin.Floats())
 	var guidance, text *number

@@ -26,8 +26,23 @@ func sinusoid(dst []float32, value float32) {
 	}
 }
 
-// rotations fills cos and sin [len(ids), HeadDim/2] for position ids of three axes. Angles are float64 throughout.
-func (c Config) rotations(cos, sin []float32, ids [][3]float32) {
+// sinusoidRows is the features [len(values), 256] of times or guidance.
+func sinusoidRows(values []float32) []float32 {
+	f := make([]float32, len(values)*sinusoids)
+	for i, v := range values {
+		row := f[i*sinusoids:][:sinusoids]
+		if i > 0 && v == values[i-1] {
+			copy(row, f[(i-1)*sinusoids:])
+		} else {
+			sinusoid(row, v)
+		}
+	}
+	return f
+}
+
+// rope is the tables cos and sin [len(ids), HeadDim/2] of rotary position embedding (Su et al. 2021) for position ids of
+// three axes. Angles are float64 throughout.
+func (c Config) rope(ids [][3]float32) (cos, sin []float32) {
 	omega := make([]float64, 0, c.HeadDim/2)
 	axis := make([]int, 0, c.HeadDim/2)
 	for a, d := range c.Axes {
@@ -36,10 +51,12 @@ func (c Config) rotations(cos, sin []float32, ids [][3]float32) {
 			axis = append(axis, a)
 		}
 	}
+	cos, sin = make([]float32, len(ids)*len(omega)), make([]float32, len(ids)*len(omega))
 	for i, id := range ids {
 		for m, f := range omega {
 			s, c := math.Sincos(float64(id[axis[m]]) * f)
 			cos[i*len(omega)+m], sin[i*len(omega)+m] = float32(c), float32(s)
 		}
 	}
+	return cos, sin
 }

@@ -3,7 +3,6 @@ package flux
 import (
 	"context"
 	"fmt"
-	"sort"
 	"strings"
 
 	"github.com/sciflux/sciflux/engine"
@@ -13,64 +12,66 @@ import (
 
 // SessionOptions choose how gradients are computed.
 type SessionOptions struct {
-	Memory graph.Memory // how much of the forward pass is computed again
-	Direct bool         // repeat compiled programs without Gorgonia, to measure what it costs
+	Memory  graph.Memory // how much of the forward pass is computed again
+	Latents bool         // Backward gives the gradient of the latents, too
+	Direct  bool         // repeat compiled programs without Gorgonia, to measure what it costs
 }
 
-// Session computes velocities and their gradients through graphs: one graph per kind of block, shape and placement of
-// adapters, built at first use and replayed for every block. It serves one goroutine at a time.
+// Session runs the sections of the forward pass as graphs with kept values, forwards and backwards. Sections that differ in
+// their numbers only share one graph, built at first use. A Session serves one goroutine at a time.
 type Session struct {
-	model   *Model
-	backend engine.Backend
+	model *Model
 	SessionOptions
-	graphs map[string]*graph.Graph
-	pass   *pass // the forward pass that Backward belongs to
+	sections []section
+	graphs   map[graphKey]*graph.Graph
+	pass     *pass // the forward pass that Backward belongs to
 }
 
-// NewSession makes a session on a backend.
-func (m *Model) NewSession(b engine.Backend, o SessionOptions) *Session {
-	return &Session{model: m, backend: b, SessionOptions: o, graphs: map[string]*graph.Graph{}}
-}
-
-// stage is one graph in the chain of a pass: the stem, a block or the head.
-type stage struct {
-	name    string
-	prefix  string // of its layers
-	binding *engine.Binding
-	graph   *graph.Graph
-	ins     []*engine.Tensor // the stream first, where the stage has one
-	kept    *graph.Kept
+// graphKey is what makes sections share a graph.
+type graphKey struct {
+	kind   kind
+	layout engine.Layout
+	ranks  string // of the block's adapters
 }
 
 // pass is a forward pass that waits for its backward pass.
 type pass struct {
-	call
-	stages []*stage
-	cond   *engine.Tensor
-	owned  []*engine.Tensor // outputs of the stages but the last
-	ad     *lora.Adapter
-	free   func()
+	batch *Batch
+	ad    *lora.Adapter
+	cond  *engine.Tensor
+	steps []step
+	first int // the first step to be differentiated
 }
 
-// Forward computes the velocity [B, N, out_channels], which the caller frees, and keeps what Backward needs. in and ad
-// must stay as they are until then. ad is nil for the base model. A second Forward forgets the first.
-func (s *Session) Forward(ctx context.Context, in *Input, ad *lora.Adapter) (*engine.Tensor, error) {
+// step is one section of a pass.
+type step struct {
+	section
+	graph   *graph.Graph
+	weights *engine.Binding
+	stream  *engine.Tensor // that went in; nil for the embedders and when nothing needs it any more
+	kept    *graph.Kept
+}
+
+// NewSession makes a session of the model.
+func (m *Model) NewSession(o SessionOptions) *Session {
+	return &Session{model: m, SessionOptions: o, sections: m.sections(), graphs: map[graphKey]*graph.Graph{}}
+}
+
+// Forward computes the velocity [B, N, out_channels], which the caller frees, and keeps what Backward needs of it. b and
+// ad, which lies in memory of b's backend, must stay as they are until then. ad is nil for the base model. A second
+// Forward forgets the first.
+func (s *Session) Forward(ctx context.Context, b *Batch, ad *lora.Adapter) (*engine.Tensor, error) {
 	s.Release()
 	if err := checkTrainable(ad); err != nil {
 		return nil, err
 	}
-	c, free, err := s.model.prepare(s.backend, in)
-	if err != nil {
-		return nil, err
-	}
-	p := &pass{call: *c, free: free, ad: ad}
-	s.pass = p
-	v, err := s.forward(ctx, p, in, ad)
+	s.pass = &pass{batch: b, ad: ad}
+	v, err := s.forward(ctx, s.pass)
 	if err != nil {
 		s.Release()
 		return nil, err
 	}
-	v.Shape = []int{c.B, c.N, s.model.OutChannels}
+	v.Shape = []int{b.B, b.N, b.OutChannels}
 	return v, nil
 }
 
@@ -87,125 +88,54 @@ func checkTrainable(ad *lora.Adapter) error {
 	return nil
 }
 
-func (s *Session) forward(ctx context.Context, p *pass, in *Input, ad *lora.Adapter) (v *engine.Tensor, err error) {
-	if p.cond, err = s.condition(p, in, ad); err != nil {
+// forward runs all sections. Only those from the first that is differentiated on keep values.
+func (s *Session) forward(ctx context.Context, p *pass) (v *engine.Tensor, err error) {
+	if err := s.plan(p); err != nil {
 		return nil, err
 	}
-	if err := s.chain(p, in, ad); err != nil {
+	if err := p.condition(); err != nil {
 		return nil, err
 	}
-	for i, st := range p.stages {
+	for i := range p.steps {
+		st := &p.steps[i]
+		st.stream = v
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if i > 0 {
-			st.ins = append([]*engine.Tensor{v}, st.ins...)
-		}
-		if v, st.kept, err = st.graph.Forward(engine.Fused{Backend: s.backend, Binding: st.binding}, st.ins, true); err != nil {
+		if v, st.kept, err = st.graph.Forward(p.fused(st), p.inputs(st), i >= p.first); err != nil {
 			return nil, fmt.Errorf("forward of %s: %w", st.name, err)
 		}
-		if i < len(p.stages)-1 {
-			p.owned = append(p.owned, v)
+		if i < p.first {
+			p.retire(st)
 		}
 	}
 	return v, nil
 }
 
-// condition computes silu(temb) at once: no gradient flows to it.
-func (s *Session) condition(p *pass, in *Input, ad *lora.Adapter) (cond *engine.Tensor, err error) {
-	e := engine.NewEager(s.backend)
-	defer func() {
-		if r := recover(); r != nil {
-			e.Release()
-			cond, err = nil, fmt.Errorf("conditioning: %v", r)
-		}
-	}()
-	e.Bind(s.model.binding(outside, &p.call, ad))
-	cond = condition(e, p.shape, p.times, p.guidance, in.Pooled)
-	e.Release(cond)
-	return cond, nil
-}
-
-// design is how a stage is made: the kind names the text, of which there is one graph for equal shapes and adapters.
-type design struct {
-	kind, name, prefix string
-	ins                []graph.Input
-	values             []*engine.Tensor // of the inputs that are known beforehand, the last ones
-	write              writer
-}
-
-// chain makes the stages of the pass.
-func (s *Session) chain(p *pass, in *Input, ad *lora.Adapter) error {
-	for _, d := range s.model.designs(p, in) {
-		st := &stage{name: d.name, prefix: d.prefix, binding: s.model.binding(d.prefix, &p.call, ad), ins: d.values}
+// plan finds the graphs of the pass and where its backward pass will end.
+func (s *Session) plan(p *pass) error {
+	for _, sec := range s.sections {
+		st := step{section: sec, weights: p.batch.binding(sec.prefix, s.model.adapters(sec.prefix, p.ad))}
 		var err error
-		if st.graph, err = s.compiled(st.binding, p.Layout, d); err != nil {
-			return fmt.Errorf("%s: %w", d.name, err)
+		if st.graph, err = s.graph(p.batch, st); err != nil {
+			return fmt.Errorf("%s: %w", sec.name, err)
 		}
-		p.stages = append(p.stages, st)
+		p.steps = append(p.steps, st)
+	}
+	for !s.Latents && p.first < len(p.steps) && len(p.steps[p.first].graph.Adapters()) == 0 {
+		p.first++
 	}
 	return nil
 }
 
-// designs lists the stages in the order of the forward pass.
-func (m *Model) designs(p *pass, in *Input) []design {
-	shape, width := p.shape, p.Width()
-	cond := graph.Input{Name: "cond", Rows: p.B, Cols: width}
-	stream := graph.Input{Name: "stream", Rows: p.Layout.Rows(), Cols: width, Grad: true}
-	list := []design{m.stemDesign(p, in)}
-	add := func(kind, prefix string, write writer) {
-		list = append(list, design{kind, strings.TrimSuffix(prefix, "."), prefix, []graph.Input{stream, cond}, []*engine.Tensor{p.cond}, write})
-	}
-	for i := range m.DoubleBlocks {
-		add("double", doubleName(i), func(o engine.Ops[graph.Value], in []graph.Value) graph.Value {
-			return doubleBlock(o, shape, in[0], in[1])
-		})
-	}
-	for i := range m.SingleBlocks {
-		kind, last := "single", i == m.SingleBlocks-1
-		if last {
-			kind = "last single"
-		}
-		add(kind, singleName(i), func(o engine.Ops[graph.Value], in []graph.Value) graph.Value {
-			return singleBlock(o, shape, in[0], in[1], last)
-		})
-	}
-	if m.SingleBlocks > 0 {
-		stream.Rows = p.B * p.N
-	}
-	add("head", outside, func(o engine.Ops[graph.Value], in []graph.Value) graph.Value { return head(o, shape, in[0], in[1]) })
-	list[len(list)-1].name = "output layers"
-	return list
-}
-
-func (m *Model) stemDesign(p *pass, in *Input) design {
-	shape := p.shape
-	d := design{kind: "stem", name: "embedders", prefix: outside}
-	if p.T > 0 {
-		d.ins, d.values = append(d.ins, graph.Input{Name: "text", Rows: p.B * p.T, Cols: m.TextWidth}), append(d.values, in.Text)
-	}
-	d.ins = append(d.ins, graph.Input{Name: "latents", Rows: p.B * p.N, Cols: m.InChannels, Grad: true})
-	d.values = append(d.values, in.Latents)
-	d.write = func(o engine.Ops[graph.Value], in []graph.Value) graph.Value {
-		return stem(o, shape, in[0], in[len(in)-1])
-	}
-	return d
-}
-
-type writer = func(o engine.Ops[graph.Value], in []graph.Value) graph.Value
-
-// compiled is the graph of a design for the adapters of a binding, built at first use.
-func (s *Session) compiled(b *engine.Binding, l engine.Layout, d design) (*graph.Graph, error) {
-	var adapters []string
-	for name, low := range b.Adapters {
-		adapters = append(adapters, fmt.Sprintf("%s%v", name, low.Ranks))
-	}
-	sort.Strings(adapters)
-	key := fmt.Sprintf("%s %v %s", d.kind, l, strings.Join(adapters, " "))
+// graph is the graph of a step, built at first use.
+func (s *Session) graph(b *Batch, st step) (*graph.Graph, error) {
+	key := graphKey{st.kind, b.Layout, s.model.blocks[st.prefix].ranks(st.weights.Adapters)}
 	if g := s.graphs[key]; g != nil {
 		return g, nil
 	}
-	g, err := graph.Build(b, d.ins, s.Memory, d.write)
+	write := func(o engine.Ops[graph.Value], in []graph.Value) graph.Value { return forward(o, st.kind, b.shape, in) }
+	g, err := graph.Build(st.weights, s.declare(b.shape, st.kind), s.Memory, write)
 	if err != nil {
 		return nil, err
 	}
@@ -214,104 +144,112 @@ func (s *Session) compiled(b *engine.Binding, l engine.Layout, d design) (*graph
 	return g, nil
 }
 
+// declare lists what a section reads, in the order of Batch.inputs.
+func (s *Session) declare(sh shape, k kind) []graph.Input {
+	if k == embedders {
+		latents := graph.Input{Name: "latents", Rows: sh.B * sh.N, Cols: sh.InChannels, Grad: s.Latents}
+		if sh.T == 0 {
+			return []graph.Input{latents}
+		}
+		return []graph.Input{{Name: "text", Rows: sh.B * sh.T, Cols: sh.TextWidth}, latents}
+	}
+	stream := graph.Input{Name: "stream", Rows: sh.Rows(), Cols: sh.Width(), Grad: true}
+	if k == output && sh.SingleBlocks > 0 {
+		stream.Rows = sh.B * sh.N
+	}
+	return []graph.Input{stream, {Name: "cond", Rows: sh.B, Cols: sh.Width()}}
+}
+
+// condition computes silu(temb) at once: no gradient flows to it.
+func (p *pass) condition() (err error) {
+	e := engine.NewEager(p.batch.backend)
+	defer func() {
+		if r := recover(); r != nil {
+			e.Release()
+			err = fmt.Errorf("conditioning: %v", r)
+		}
+	}()
+	p.cond = p.batch.condition(e, p.ad)
+	return nil
+}
+
+func (p *pass) fused(st *step) engine.Fused {
+	return engine.Fused{Backend: p.batch.backend, Binding: st.weights}
+}
+
+func (p *pass) inputs(st *step) []*engine.Tensor { return p.batch.inputs(st.kind, st.stream, p.cond) }
+
+// retire frees the stream that went into a step.
+func (p *pass) retire(st *step) {
+	if st.stream != nil {
+		p.batch.backend.Free(st.stream)
+		st.stream = nil
+	}
+}
+
 // Backward adds the gradients of the adapter's numbers to grads, for the gradient dv [B, N, out_channels] of the velocity
-// that Forward gave. grads is nil for the base model. With wantInput the result is the gradient of the latents
-// [B, N, in_channels], which the caller frees; without, only as much is computed as the adapters need. Each Forward
-// serves one Backward. Sums are made in one order whatever the options.
-func (s *Session) Backward(ctx context.Context, dv *engine.Tensor, grads *lora.Gradients, wantInput bool) (*engine.Tensor, error) {
+// that Forward gave. grads is nil for the base model. With SessionOptions.Latents the result is the gradient of the
+// latents [B, N, in_channels], which the caller frees; without it is nil, and only as much is computed as the adapters
+// need. Each Forward serves one Backward. Sums are made in one order whatever the options.
+func (s *Session) Backward(ctx context.Context, dv *engine.Tensor, grads *lora.Gradients) (*engine.Tensor, error) {
 	p := s.pass
 	if p == nil {
 		return nil, fmt.Errorf("backward: no forward pass waits for it; call Forward first")
 	}
 	defer s.Release()
-	if dv == nil || dv.Len() != p.B*p.N*s.model.OutChannels {
-		return nil, fmt.Errorf("backward: gradient of shape %v, want [%d %d %d]", dims(dv), p.B, p.N, s.model.OutChannels)
+	b := p.batch
+	if dv == nil || dv.Len() != b.B*b.N*b.OutChannels {
+		return nil, fmt.Errorf("backward: gradient of shape %v, want [%d %d %d]", dims(dv), b.B, b.N, b.OutChannels)
 	}
 	if grads != nil && (p.ad == nil || !grads.Adapter().Same(p.ad)) {
 		return nil, fmt.Errorf("backward: the gradients belong to another adapter than the forward pass")
 	}
-	d, err := s.backward(ctx, p, dv, grads, wantInput)
-	if err != nil || !wantInput {
+	d, err := s.backward(ctx, p, dv, grads)
+	if err != nil || !s.Latents {
 		return nil, err
 	}
-	d.Shape = []int{p.B, p.N, s.model.InChannels}
+	d.Shape = []int{b.B, b.N, b.InChannels}
 	return d, nil
 }
 
-func (s *Session) backward(ctx context.Context, p *pass, dv *engine.Tensor, grads *lora.Gradients, wantInput bool) (*engine.Tensor, error) {
-	first := p.firstTrained()
-	if wantInput {
-		first = 0
-	}
-	d := dv
-	drop := func() {
-		if d != dv && d != nil {
-			s.backend.Free(d)
+// backward walks from the output to the first step that is differentiated; d is the gradient of the stream between.
+func (s *Session) backward(ctx context.Context, p *pass, dv *engine.Tensor, grads *lora.Gradients) (d *engine.Tensor, err error) {
+	d = dv
+	for i := len(p.steps) - 1; i >= p.first; i-- {
+		st := &p.steps[i]
+		next, err := s.back(ctx, p, st, d, grads, i > p.first || s.Latents)
+		if d != dv {
+			p.batch.backend.Free(d)
 		}
-	}
-	for i := len(p.stages) - 1; i >= first; i-- {
-		if err := ctx.Err(); err != nil {
-			drop()
+		if err != nil {
 			return nil, err
 		}
-		st := p.stages[i]
-		sums, err := s.sums(st, grads)
-		if err != nil {
-			drop()
-			return nil, err
-		}
-		dins, err := st.graph.Backward(engine.Fused{Backend: s.backend, Binding: st.binding}, st.ins, st.kept, d, sums, wantInput || i > first)
-		drop()
-		d = nil
-		if err != nil {
-			return nil, fmt.Errorf("backward of %s: %w", st.name, err)
-		}
-		p.retire(s.backend, i)
-		if len(dins) > 0 {
-			d = dins[0]
-		}
+		p.retire(st)
+		d = next
 	}
-	if !wantInput {
-		drop()
+	return d, nil
+}
+
+// back adds a step's gradients to grads and gives the gradient of its stream, or of the latents, when that is wanted.
+func (s *Session) back(ctx context.Context, p *pass, st *step, d *engine.Tensor, grads *lora.Gradients, wanted bool) (*engine.Tensor, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var sums map[string]*engine.LowRank
+	if len(st.graph.Adapters()) > 0 {
+		if grads == nil {
+			return nil, fmt.Errorf("backward of %s: its adapters need gradients to add to", st.name)
+		}
+		sums = s.model.blocks[st.prefix].lowRanks(grads.Group)
+	}
+	ds, err := st.graph.Backward(p.fused(st), p.inputs(st), st.kept, d, sums, wanted)
+	if err != nil {
+		return nil, fmt.Errorf("backward of %s: %w", st.name, err)
+	}
+	if !wanted {
 		return nil, nil
 	}
-	return d, nil
-}
-
-// firstTrained is the first stage that has an adapter, or the number of stages.
-func (p *pass) firstTrained() int {
-	for i, st := range p.stages {
-		if len(st.graph.Adapters()) > 0 {
-			return i
-		}
-	}
-	return len(p.stages)
-}
-
-// sums are the places where the gradients of a stage's adapters are added.
-func (s *Session) sums(st *stage, grads *lora.Gradients) (map[string]*engine.LowRank, error) {
-	sums := map[string]*engine.LowRank{}
-	if len(st.graph.Adapters()) == 0 {
-		return sums, nil
-	}
-	if grads == nil {
-		return nil, fmt.Errorf("backward of %s: its adapters need gradients to add to", st.name)
-	}
-	blk := s.model.blocks[st.prefix]
-	for _, group := range blk.groups {
-		if low := grads.Group(group); low != nil {
-			sums[blk.local(group[0])] = low
-		}
-	}
-	return sums, nil
-}
-
-// retire frees the stream that went into stage i.
-func (p *pass) retire(b engine.Backend, i int) {
-	if i > 0 && i-1 < len(p.owned) && p.owned[i-1] != nil {
-		b.Free(p.owned[i-1])
-		p.owned[i-1] = nil
-	}
+	return ds[0], nil
 }
 
 // Release forgets a forward pass that will have no backward pass, and frees what it kept.
@@ -321,18 +259,13 @@ func (s *Session) Release() {
 		return
 	}
 	s.pass = nil
-	for _, st := range p.stages {
-		if st.kept != nil {
+	for i := range p.steps {
+		if st := &p.steps[i]; st.kept != nil {
 			st.kept.Free()
 		}
-	}
-	for _, t := range p.owned {
-		if t != nil {
-			s.backend.Free(t)
-		}
+		p.retire(&p.steps[i])
 	}
 	if p.cond != nil {
-		s.backend.Free(p.cond)
+		p.batch.backend.Free(p.cond)
 	}
-	p.free()
 }

@@ -9,62 +9,72 @@ import (
 )
 
 // Velocity is the network's output [B, N, out_channels] for one input, computed at once, without a way back to gradients.
-// ad is nil for the base model. The result belongs to the caller, who frees it. It ends early when ctx does.
-func (m *Model) Velocity(ctx context.Context, b engine.Backend, in *Input, ad *lora.Adapter) (v *engine.Tensor, err error) {
-	c, free, err := m.prepare(b, in)
+// Input and adapter are copied to the backend for this call; ad is nil for the base model. The result belongs to the
+// caller, who frees it. It ends early when ctx does.
+func (m *Model) Velocity(ctx context.Context, be engine.Backend, in *Input, ad *lora.Adapter) (*engine.Tensor, error) {
+	b, err := m.NewBatch(be, in)
 	if err != nil {
 		return nil, err
 	}
-	defer free()
-	e := engine.NewEager(b)
+	defer b.Free()
+	if ad != nil {
+		ad = ad.Upload(be)
+		defer be.Free(ad.Weights)
+	}
+	return b.Velocity(ctx, ad)
+}
+
+// Velocity is the network's output [B, N, out_channels] for the batch, computed at once; see Model.Velocity. ad lies in
+// memory of the batch's backend.
+func (b *Batch) Velocity(ctx context.Context, ad *lora.Adapter) (v *engine.Tensor, err error) {
+	e := engine.NewEager(b.backend)
 	where := "conditioning"
+	var cond, x *engine.Tensor // x is the stream that no result has taken the place of yet
 	defer func() {
 		if p := recover(); p != nil {
 			e.Release()
 			v, err = nil, fmt.Errorf("transformer %s: %v", where, p)
 		}
-	}()
-	return m.velocity(ctx, e, c, in, ad, &where)
-}
-
-func (m *Model) velocity(ctx context.Context, e *engine.Eager, c *call, in *Input, ad *lora.Adapter, where *string) (*engine.Tensor, error) {
-	global := m.binding(outside, c, ad)
-	e.Bind(global)
-	cond := condition(e, c.shape, c.times, c.guidance, in.Pooled)
-	e.Release(cond)
-	defer e.Free(cond)
-	x := stem(e, c.shape, in.Text, in.Latents)
-	e.Release(x)
-	defer func() { // x is the stream that no result has taken the place of, when this ends early or panics
-		if x != nil {
-			e.Free(x)
+		for _, t := range []*engine.Tensor{cond, x} {
+			if t != nil {
+				e.Free(t)
+			}
 		}
 	}()
-	for i := range m.DoubleBlocks + m.SingleBlocks {
+	cond = b.condition(e, ad)
+	for _, s := range b.sections() {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		single := i - m.DoubleBlocks
-		prefix := doubleName(i)
-		if single >= 0 {
-			prefix = singleName(single)
-		}
-		*where = prefix[:len(prefix)-1]
-		e.Bind(m.binding(prefix, c, ad))
-		var y *engine.Tensor
-		if single >= 0 {
-			y = singleBlock(e, c.shape, x, cond, single == m.SingleBlocks-1)
-		} else {
-			y = doubleBlock(e, c.shape, x, cond)
-		}
+		where = s.name
+		e.Bind(b.binding(s.prefix, b.model.adapters(s.prefix, ad)))
+		y := forward(e, s.kind, b.shape, b.inputs(s.kind, x, cond))
 		e.Release(y)
-		e.Free(x)
+		if x != nil {
+			e.Free(x)
+		}
 		x = y
 	}
-	*where = "head"
-	e.Bind(global)
-	v := head(e, c.shape, x, cond)
-	e.Release(v)
-	v.Shape = []int{c.B, c.N, m.OutChannels}
+	v, x = x, nil
+	v.Shape = []int{b.B, b.N, b.OutChannels}
 	return v, nil
+}
+
+// condition is silu(temb) [B, C], which the caller frees.
+func (b *Batch) condition(e *engine.Eager, ad *lora.Adapter) *engine.Tensor {
+	e.Bind(b.binding(outside, b.model.adapters(outside, ad)))
+	cond := condition(e, b.shape, b.times, b.guidance, b.pooled)
+	e.Release(cond)
+	return cond
+}
+
+// inputs are what a section reads: the embedders text and latents, all others the stream and the conditioning vector.
+func (b *Batch) inputs(k kind, stream, cond *engine.Tensor) []*engine.Tensor {
+	switch {
+	case k != embedders:
+		return []*engine.Tensor{stream, cond}
+	case b.text == nil:
+		return []*engine.Tensor{b.latents}
+	}
+	return []*engine.Tensor{b.text, b.latents}
 }

@@ -25,6 +25,10 @@ type GenerateOptions struct {
 	// Latents are a packed start [B, N, 4Z] at sigma 1 instead of noise.
 	Latents *engine.Tensor
 	Adapter *lora.Adapter // nil for the base model
+	// BatchTokens bounds a network call, see flux.SamplesPerCall.
+	BatchTokens int
+	// OnCall hears of every network call; it may be nil.
+	OnCall func()
 }
 
 // Generated is a batch of pictures.
@@ -48,7 +52,7 @@ func (p *Pipeline) Generate(ctx context.Context, o GenerateOptions) (*Generated,
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
-	if err := p.denoise(ctx, o, grid, latents, text, pooled); err != nil {
+	if latents, err = p.denoise(ctx, o, grid, latents, text, pooled); err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
 	images, err := p.Decode(ctx, latents, grid)
@@ -103,58 +107,16 @@ func (p *Pipeline) start(o GenerateOptions, grid flow.Grid) (*engine.Tensor, err
 	return engine.Wrap(values, b, n, c), nil
 }
 
-// chunkRows bounds the text and image tokens that one network call takes.
-const chunkRows = 16384
-
-// denoise takes latents from sigma 1 to 0 in place.
-func (p *Pipeline) denoise(ctx context.Context, o GenerateOptions, grid flow.Grid, latents, text, pooled *engine.Tensor) error {
-	b := latents.Shape[0]
-	chunk := max(1, chunkRows/(grid.Tokens()+o.MaxLen))
-	for from := 0; from < b; from += chunk {
-		n := min(chunk, b-from)
-		in := p.input(grid, n, o.Guidance)
-		in.Latents, in.Text, in.Pooled = samples(latents, from, n), samples(text, from, n), samples(pooled, from, n)
-		if err := p.euler(ctx, in, o); err != nil {
-			return err
-		}
+// denoise takes latents [B, N, 4Z] from sigma 1 to 0 by Euler steps.
+func (p *Pipeline) denoise(ctx context.Context, o GenerateOptions, grid flow.Grid, latents, text, pooled *engine.Tensor) (*engine.Tensor, error) {
+	sigmas := p.Scheduler.Sigmas(o.Steps, grid.Tokens())
+	s := flux.Sampler{
+		Model: p.Transformer, Backend: p.be, Adapter: o.Adapter, BatchTokens: o.BatchTokens, OnCall: o.OnCall,
+		Steps: flow.Steps(flow.Corrected, sigmas, 0), Timesteps: p.Scheduler.Timesteps(sigmas),
 	}
-	return nil
-}
-
-// samples is n samples of a host tensor from sample from on, over the same memory.
-func samples(t *engine.Tensor, from, n int) *engine.Tensor {
-	per := t.Len() / t.Shape[0]
-	return engine.Wrap(t.Floats()[from*per:(from+n)*per], append([]int{n}, t.Shape[1:]...)...)
-}
-
-// input is what stays the same over the steps of n samples.
-func (p *Pipeline) input(grid flow.Grid, n int, guidance float64) *flux.Input {
-	in := &flux.Input{Timestep: make([]float32, n), ImgIDs: flux.ImageIDs(2*grid.Rows, 2*grid.Columns)}
-	if p.Transformer.GuidanceEmbed {
-		in.Guidance = make([]float32, n)
-		for i := range in.Guidance {
-			in.Guidance[i] = float32(guidance)
-		}
+	end, err := s.Run(ctx, p.Transformer.NewInput(grid, o.Guidance, latents, text, pooled))
+	if err != nil {
+		return nil, err
 	}
-	return in
-}
-
-// euler steps through the sigmas and leaves the result in the input's latents.
-func (p *Pipeline) euler(ctx context.Context, in *flux.Input, o GenerateOptions) error {
-	sigmas := p.Scheduler.Sigmas(o.Steps, in.Latents.Shape[1])
-	times := p.Scheduler.Timesteps(sigmas)
-	latents, velocity := in.Latents.Floats(), make([]float32, in.Latents.Len())
-	for i, step := range flow.Steps(flow.Corrected, sigmas, 0) {
-		for k := range in.Timestep {
-			in.Timestep[k] = times[i] / float32(p.Scheduler.NumTrainTimesteps)
-		}
-		v, err := p.Transformer.Velocity(ctx, p.be, in, o.Adapter)
-		if err != nil {
-			return err
-		}
-		p.be.Download(velocity, v)
-		p.be.Free(v)
-		step.Advance(latents, latents, velocity, nil)
-	}
-	return nil
+	return engine.Wrap(end, latents.Shape...), nil
 }

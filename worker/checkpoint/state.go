@@ -9,6 +9,7 @@ import (
 	"github.com/sciflux/sciflux/configs"
 	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/engine/graph"
+	"github.com/sciflux/sciflux/model/flux"
 	"github.com/sciflux/sciflux/model/lora"
 	"github.com/sciflux/sciflux/run"
 	"github.com/sciflux/sciflux/store"
@@ -81,14 +82,14 @@ func Begin(ctx context.Context, r *opened.Run, from run.CheckpointRef, fresh boo
 		return nil, run.Errorf(run.ClassConfig, "use", "worker.memory", "", "%w", err)
 	}
 	be := r.Models.Backend
-	learner := trainer.NewLearner(be, r.Models.Pipeline.Transformer, adapter, recipe.Optimizer(o), set, memory)
+	learner := trainer.NewLearner(be, r.Models.Pipeline.Transformer, adapter, recipe.Optimizer(o), set, flux.SessionOptions{Memory: memory})
 	t := &Training{Learner: learner, parent: from.Manifest, be: be}
 	if err := t.sameRun(r, l.Manifest); err != nil {
 		t.Close()
 		return nil, err
 	}
 	if o.EMA > 0 {
-		t.Average = trainer.NewAverage(adapter, o.EMA)
+		t.Average = trainer.NewAverage(be, adapter, o.EMA)
 	}
 	if fresh || from.IsZero() {
 		return t, nil

@@ -39,7 +39,7 @@ func (r Recipe) LatentSize() int { return r.Grid.Tokens() * r.Channels }
 
 // Batch is how many samples one network call takes at most: as many as model.batch_tokens allows, and at least one.
 func (r Recipe) Batch() int {
-	return max(1, r.Config.Model.BatchTokens/(r.TextTokens()+r.Grid.Tokens()))
+	return r.setting(0).Samples(r.TextTokens())
 }
 
 // Forms are the places where the authors' arithmetic or the corrected one is taken.
@@ -49,7 +49,7 @@ func (r Recipe) Forms() flow.Forms {
 }
 
 func (r Recipe) setting(guidance float64) trainer.Setting {
-	return trainer.Setting{Grid: r.Grid, Guidance: guidance}
+	return trainer.Setting{Grid: r.Grid, Guidance: guidance, BatchTokens: r.Config.Model.BatchTokens}
 }
 
 // plan is a rollout on the model's own schedule.

@@ -1,0 +1,63 @@
+package flux
+
+import (
+	"context"
+
+	"github.com/sciflux/sciflux/engine"
+	"github.com/sciflux/sciflux/flow"
+	"github.com/sciflux/sciflux/model/lora"
+)
+
+// Sampler takes latents along a flow, step by step: x' = X·x + V·v + Std·ξ with the network's velocity v (flow.Step). Euler
+// steps are those without noise.
+type Sampler struct {
+	Model     *Model
+	Backend   engine.Backend
+	Adapter   *lora.Adapter // nil for the base model
+	Steps     []flow.Step
+	Timesteps []float32 // of each step, 1000·sigma as schedulers have it
+	// BatchTokens bounds a network call, see SamplesPerCall. The last bits of a velocity depend on the size of its call.
+	BatchTokens int
+	// Noise fills ξ [B, N, C] of a step; it is not called for steps without noise and may be nil when there are none.
+	Noise func(step int, xi []float32)
+	// Visit sees every step: sample, velocity and result [B, N, C], which stay as they are. It may be nil.
+	Visit func(step int, x, v, next []float32)
+	// OnCall hears of every network call; it may be nil.
+	OnCall func()
+}
+
+// ModelTime is the network's time input for a scheduler timestep: the reference's pipeline divides by 1000 in float32.
+func ModelTime(timestep float32) float32 { return timestep / timeFactor }
+
+// Run takes the input's latents through all steps and returns where they arrive. Conditioning, adapter and RoPE tables are
+// copied to the backend once.
+func (s *Sampler) Run(ctx context.Context, in *Input) ([]float32, error) {
+	batches, err := s.Model.NewBatches(s.Backend, in, s.BatchTokens)
+	if err != nil {
+		return nil, err
+	}
+	defer batches.Free()
+	ad := s.Adapter
+	if ad != nil {
+		ad = ad.Upload(s.Backend)
+		defer s.Backend.Free(ad.Weights)
+	}
+	x, xi := in.Latents.Floats(), make([]float32, in.Latents.Len())
+	for i, step := range s.Steps {
+		batches.Set(x, ModelTime(s.Timesteps[i]))
+		v, err := batches.Velocity(ctx, ad, s.OnCall)
+		if err != nil {
+			return nil, err
+		}
+		if step.Std != 0 {
+			s.Noise(i, xi)
+		}
+		next := make([]float32, len(x))
+		step.Advance(next, x, v, xi)
+		if s.Visit != nil {
+			s.Visit(i, x, v, next)
+		}
+		x = next
+	}
+	return x, nil
+}
