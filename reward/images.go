@@ -40,6 +40,19 @@ func (m Images) Join(o Images) Images {
 
 // Scorer rates pictures; higher is better.
 type Scorer interface {
-	// Score rates picture i for prompt i.
+	// Score rates picture i for prompt i. Scores are finite; others are a *NonFiniteError.
 	Score(ctx context.Context, prompts []string, images Images) ([]float64, error)
+}
+
+// NonFiniteError says that a score is NaN or infinite, so that no preference can be read from it.
+type NonFiniteError struct {
+	Picture int // counted from 0 in the call
+	Prompt  string
+	Value   float64
+}
+
+// Error names the picture, and says where to look.
+func (e *NonFiniteError) Error() string {
+	return fmt.Sprintf("score pictures: picture %d scores %v for the prompt %q; the picture's pixels are finite, so look for bad numbers in the scorer's weights",
+		e.Picture, e.Value, e.Prompt)
 }

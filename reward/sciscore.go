@@ -3,6 +3,7 @@ package reward
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -181,6 +182,9 @@ func (s *SciScore) score(ctx context.Context, prompts []string, n int, at func(i
 			return nil, fmt.Errorf("score pictures: prompt %d: %w", i, err)
 		}
 		scores[i] = s.Similarity(text, features[i*width:(i+1)*width])
+		if math.IsNaN(scores[i]) || math.IsInf(scores[i], 0) {
+			return nil, &NonFiniteError{Picture: i, Prompt: prompt, Value: scores[i]}
+		}
 	}
 	return scores, nil
 }

@@ -152,6 +152,23 @@ func TestBadPicturesAndPrompts(t *testing.T) {
 	}
 }
 
+// TestScoresAreFinite: a score that is NaN or infinite is an error that names its picture, never a number to compare.
+func TestScoresAreFinite(t *testing.T) {
+	s, _ := scorer(t, SciScoreOptions{Batch: 2})
+	for _, bad := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+		broken := make([]float32, s.model.Config.Projection)
+		for i := range broken {
+			broken[i] = float32(bad)
+		}
+		s.text["rust"] = broken // as a text tower of bad weights leaves it
+		_, err := s.Score(context.Background(), []string{"an apple", "snow", "rust"}, noisy(3, 32, 32))
+		var refused *NonFiniteError
+		if !errors.As(err, &refused) || refused.Picture != 2 || refused.Prompt != "rust" || !strings.Contains(err.Error(), "picture 2") {
+			t.Errorf("%v in the features: error %v", bad, err)
+		}
+	}
+}
+
 func TestOpenSciScoreSaysWhatIsWrong(t *testing.T) {
 	for name, c := range map[string]struct {
 		damage func(dir string) error
