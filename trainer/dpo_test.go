@@ -113,27 +113,6 @@ func TestDPOGradientByDifferences(t *testing.T) {
 	byDifferences(t, policy.Weights.Floats(), grad, 5, 41, 5e-3, 1e-2, func() float64 { return dpo(t, l, other, wide, pairs...).Loss })
 }
 
-// TestMicroSamplesSplitTheSameGradient: how many samples a network call takes changes rounding and nothing else.
-func TestMicroSamplesSplitTheSameGradient(t *testing.T) {
-	m, be := tiny(t), fast(t, 0)
-	policy, other := moved(t, m, 3), moved(t, m, 4)
-	pairs := []Pair{pair(rollout(t, be, m, policy, plan(flow.Corrected), 16, 2), 16), pair(rollout(t, be, m, policy, plan(flow.Corrected), 17, 2), 17)}
-	run := func(samples int) (DPOResult, []float32) {
-		l := learner(t, be, m, policy.Clone(), OptimizerConfig{Beta2: 0.5, Eps: 1})
-		l.Setting.BatchTokens = samples * sampleTokens
-		r := dpo(t, l, other, loss, pairs...)
-		return r, l.Gradient()
-	}
-	whole, want := run(1000)
-	for _, samples := range []int{1, 2, 5, 8} { // 1 is fewer than a pair has: a pair is never split
-		r, grad := run(samples)
-		near(t, "gradient", grad, want, 1e-4)
-		if math.Abs(r.Loss-whole.Loss) > 1e-6 || r.Graded != whole.Graded || math.Abs(r.KL-whole.KL) > 1e-5*whole.KL || r.Clamped != whole.Clamped {
-			t.Errorf("%d samples: %+v, want %+v", samples, r, whole)
-		}
-	}
-}
-
 // TestTiesHaveNoGradient: a pair of equal rewards counts in the mean and pulls nowhere.
 func TestTiesHaveNoGradient(t *testing.T) {
 	m, be := tiny(t), fast(t, 1)
