@@ -161,9 +161,9 @@ func TestMicroBatchesApart(t *testing.T) {
 func TestNothingToPullRunsNoBackwardPass(t *testing.T) {
 	m, be := tiny(t), &meter{Backend: fast(t, 1)}
 	policy := moved(t, m, 3)
-	close := policy.Clone() // not so far that a wide clamp is reached
-	for i := range close.Weights.Floats() {
-		close.Weights.Floats()[i] *= 1.001
+	nearby := policy.Clone() // not so far that a wide clamp is reached
+	for i := range nearby.Weights.Floats() {
+		nearby.Weights.Floats()[i] *= 1.001
 	}
 	p := pair(rollout(t, be, m, policy, plan(flow.Corrected), 18, 2), 18)
 	tie := p
@@ -181,7 +181,7 @@ func TestNothingToPullRunsNoBackwardPass(t *testing.T) {
 		"one of a group": {wide, []Pair{tie, p, tie}, 5},
 	} {
 		l := bounded(t, be, m, policy.Clone(), 2*sampleTokens)
-		r := dpo(t, l, close, c.loss, c.pairs...)
+		r := dpo(t, l, nearby, c.loss, c.pairs...)
 		if forward, backward := be.passes(t); backward != c.backward || forward != 2*5*len(c.pairs) {
 			t.Errorf("%s: %d passes forwards and %d backwards, want %d backwards", name, forward, backward, c.backward)
 		}
