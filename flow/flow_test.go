@@ -155,8 +155,11 @@ func TestVelocityGradientByDifferences(t *testing.T) {
 			return [][]float32{make([]float32, size), make([]float32, size), make([]float32, size)}
 		}
 		grad := scratch()
-		dpo.VelocityGradient(grad, v, ref, at, rewards, 1)
+		out := dpo.VelocityGradient(grad, v, ref, at, rewards, 1)
 		for i := range b {
+			if want := at[i].Step.KL(v[i], ref[i], at[i].Mask); out.KL[i] != want || want <= 0 {
+				t.Errorf("%s sample %d: KL %v, want %v", form, i, out.KL[i], want)
+			}
 			for _, k := range []int{0, 5, size - 1, 17} {
 				const h = 1e-2
 				old := v[i][k]

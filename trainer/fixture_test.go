@@ -91,9 +91,11 @@ func fast(t testing.TB, threads int) engine.Backend {
 }
 
 // fresh is an adapter as a run starts with it: random A, zero B.
-func fresh(t testing.TB, m *flux.Model) *lora.Adapter {
+func fresh(t testing.TB, m *flux.Model) *lora.Adapter { return freshOf(t, m, 2, 4) }
+
+func freshOf(t testing.TB, m *flux.Model, rank int, alpha float64) *lora.Adapter {
 	t.Helper()
-	a, err := lora.New(m.Layers(), lora.Spec{Targets: []string{"to_q", "to_k", "to_v", "to_out.0", "proj_out"}, Rank: 2, Alpha: 4}, func(l lora.Module, a []float32) {
+	a, err := lora.New(m.Layers(), lora.Spec{Targets: []string{"to_q", "to_k", "to_v", "to_out.0", "proj_out"}, Rank: rank, Alpha: alpha}, func(l lora.Module, a []float32) {
 		copy(a, normal(random.New(2).Purpose(l.Name), len(a)))
 	})
 	if err != nil {
@@ -105,7 +107,10 @@ func fresh(t testing.TB, m *flux.Model) *lora.Adapter {
 // moved is an adapter whose B are not zero either, so that it changes velocities and every gradient is alive.
 func moved(t testing.TB, m *flux.Model, seed uint64) *lora.Adapter {
 	t.Helper()
-	a := fresh(t, m)
+	return move(fresh(t, m), seed)
+}
+
+func move(a *lora.Adapter, seed uint64) *lora.Adapter {
 	for i, v := range normal(random.New(seed).Purpose("adapter"), a.Parameters()) {
 		a.Weights.Floats()[i] += 0.2 * v
 	}

@@ -58,15 +58,19 @@ func lossByHand(t *testing.T, be engine.Backend, m *flux.Model, e Example, veloc
 }
 
 // TestSFTGradientByDifferences: the gradient that the optimiser gets is the slope of the loss that is reported, for single
-// numbers of A and of B.
+// numbers of A and of B, whatever rank, alpha and the bound on calls are.
 func TestSFTGradientByDifferences(t *testing.T) {
 	m, be := tiny(t), reference.New()
-	a := moved(t, m, 3)
-	l := learner(t, be, m, a, OptimizerConfig{Beta2: 0.5, Eps: 1}) // rate 0: steps measure and move nothing
 	micro := []Example{example(4, 2), example(5, 2)}
-	sft(t, l, micro...)
-	grad := l.Gradient()
-	byDifferences(t, a.Weights.Floats(), grad, 0, 23, 2e-2, 2e-3, func() float64 { return sft(t, l, micro...).Loss })
+	for _, c := range []struct {
+		rank   int
+		alpha  float64
+		tokens int
+	}{{2, 4, 0}, {3, 1.2, sampleTokens}, {5, 3.3, 3 * sampleTokens}} {
+		l := bounded(t, be, m, move(freshOf(t, m, c.rank, c.alpha), 3), c.tokens) // rate 0: steps measure and move nothing
+		sft(t, l, micro...)
+		byDifferences(t, l.Adapter.Weights.Floats(), l.Gradient(), 0, 23*c.rank, 2e-2, 2e-3, func() float64 { return sft(t, l, micro...).Loss })
+	}
 }
 
 // TestAccumulationEqualsOneBatch: four samples in one batch, two by two and one by one give the same gradient.
@@ -157,28 +161,55 @@ func (s state) load(l *Learner) {
 }
 
 // TestContinuationIsBitIdentical: weights, moments and the step count are all there is to a learner, so another one that
-// gets them goes on with the same bits, through warm-up and clipping.
+// gets them goes on with the same bits, through warm-up and clipping, for any rank, alpha and bound on calls.
 func TestContinuationIsBitIdentical(t *testing.T) {
 	m, be := tiny(t), fast(t, 0)
 	c := plain
 	c.WarmupSteps, c.MaxGradNorm, c.WeightDecay = 5, 0.5, 0.01
-	for stop := 1; stop < 4; stop++ {
-		unbroken := learner(t, be, m, fresh(t, m), c)
+	for stop, adapter := range map[int]struct {
+		rank   int
+		alpha  float64
+		tokens int
+	}{1: {2, 4, 0}, 2: {20, 1.2, sampleTokens}, 3: {3, 22.627, 2 * sampleTokens}} {
+		start := func() *Learner {
+			l := learner(t, be, m, freshOf(t, m, adapter.rank, adapter.alpha), c)
+			l.Setting.BatchTokens = adapter.tokens
+			return l
+		}
+		unbroken := start()
 		var kept state
 		for step := range 6 {
 			if step == stop {
 				kept = save(unbroken)
 			}
-			sft(t, unbroken, example(uint64(step), 2))
+			sft(t, unbroken, example(uint64(step), 3))
 		}
-		resumed := learner(t, be, m, fresh(t, m), c)
+		resumed := start()
 		kept.load(resumed)
 		for step := stop; step < 6; step++ {
-			sft(t, resumed, example(uint64(step), 2))
+			sft(t, resumed, example(uint64(step), 3))
 		}
 		if got, want := save(resumed), save(unbroken); !slices.Equal(got.weights, want.weights) || !slices.Equal(got.m, want.m) || !slices.Equal(got.v, want.v) {
-			t.Errorf("stopped after %d steps: the end differs", stop)
+			t.Errorf("rank %d, alpha %v, stopped after %d steps: the end differs", adapter.rank, adapter.alpha, stop)
 		}
+	}
+}
+
+// TestClosingBringsTheNumbersBack: while a learner is open its adapter's numbers lie in the backend's memory; afterwards the
+// adapter has the trained ones where its own were.
+func TestClosingBringsTheNumbersBack(t *testing.T) {
+	m, be := tiny(t), fast(t, 1)
+	a := moved(t, m, 3)
+	home, before := a.Weights, slices.Clone(a.Weights.Floats())
+	l := NewLearner(be, m, a, plain, setting, flux.SessionOptions{Latents: true}) // the latents' gradient is no use to a learner
+	sft(t, l, example(4, 2))
+	trained := save(l).weights
+	if a.Weights == home || !slices.Equal(home.Floats(), before) || slices.Equal(trained, before) {
+		t.Error("the numbers were trained in place")
+	}
+	l.Close()
+	if a.Weights != home || !slices.Equal(home.Floats(), trained) {
+		t.Error("closing did not bring the trained numbers back")
 	}
 }
 

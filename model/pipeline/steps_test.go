@@ -114,6 +114,37 @@ func TestStepsByHand(t *testing.T) {
 	}
 }
 
+// TestGenerateKeepsTheBound: a bound on the tokens of a call cuts a batch into calls of that size, each heard of, and
+// draws the pictures that batches of that size draw.
+func TestGenerateKeepsTheBound(t *testing.T) {
+	p, ctx := open(t, Options{}), context.Background()
+	calls := 0
+	o := GenerateOptions{Prompts: []string{"snow", "rust", "ice"}, Height: 32, Width: 16, Steps: 2, Guidance: 2, MaxLen: 8, Seeds: []uint64{7, 8, 9}, OnCall: func() { calls++ }}
+	draw := func(o GenerateOptions, want int) []float32 {
+		t.Helper()
+		calls = 0
+		g, err := p.Generate(ctx, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if calls != want {
+			t.Errorf("%d calls, want %d", calls, want)
+		}
+		return g.Latents.Floats()
+	}
+	all := draw(o, 2)
+	o.BatchTokens = 2 * (8 + 2)
+	parts := draw(o, 4)
+	if d := difference(parts, all); d > 1e-5 {
+		t.Errorf("the bound moves pictures by %g", d)
+	}
+	two := o
+	two.Prompts, two.Seeds = o.Prompts[:2], o.Seeds[:2]
+	if first := draw(two, 2); !slices.Equal(first, parts[:len(first)]) {
+		t.Error("two samples of a bounded batch are not those of a batch of two")
+	}
+}
+
 // TestLengthOfText is the tokenizer's own where it is usable, and FLUX's otherwise.
 func TestLengthOfText(t *testing.T) {
 	for name, c := range map[string]struct {
