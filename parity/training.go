@@ -89,12 +89,14 @@ func (n *network) adapter(c *Case, prefix string, alpha float64) (*lora.Adapter,
 
 // fits checks that latents [B, N, C] and their conditioning are inputs of the network on its grid.
 func (n *network) fits(c *Case, latents Tensor, cond trainer.Conditioning) error {
-	if tokens := n.set.Grid.Tokens(); len(latents.Shape) != 3 || latents.Shape[0] == 0 || latents.Shape[1] != tokens || latents.Shape[2] != n.model.InChannels {
+	tokens, shape := n.set.Grid.Tokens(), latents.Shape
+	if len(shape) != 3 || shape[0] == 0 || shape[1] != tokens || shape[2] != n.model.InChannels {
 		return fmt.Errorf("case %s: latents %v, the network wants [B, %d, %d]", c.Name, latents.Shape, tokens, n.model.InChannels)
 	}
 	b := latents.Shape[0]
 	if len(cond.Pooled) != b*n.model.PooledWidth || len(cond.Text)%(b*n.model.TextWidth) != 0 {
-		return fmt.Errorf("case %s: %d text and %d pooled values, the network wants rows of %d and %d for %d samples", c.Name, len(cond.Text), len(cond.Pooled), n.model.TextWidth, n.model.PooledWidth, b)
+		return fmt.Errorf("case %s: %d text and %d pooled values, the network wants rows of %d and %d for %d samples", c.Name,
+			len(cond.Text), len(cond.Pooled), n.model.TextWidth, n.model.PooledWidth, b)
 	}
 	return nil
 }

@@ -53,6 +53,6 @@ type NonFiniteError struct {
 
 // Error names the picture, and says where to look.
 func (e *NonFiniteError) Error() string {
-	return fmt.Sprintf("score pictures: picture %d scores %v for the prompt %q; the picture's pixels are finite, so look for bad numbers in the scorer's weights",
-		e.Picture, e.Value, e.Prompt)
+	return fmt.Sprintf("score pictures: picture %d scores %v for the prompt %q; the picture's pixels are finite, so look for "+
+		"bad numbers in the scorer's weights", e.Picture, e.Value, e.Prompt)
 }

@@ -48,10 +48,12 @@ func NewMasker(policy, onEmpty string, forms flow.Forms, detector Detector) (*Ma
 		return nil, run.Errorf(run.ClassConfig, "choose mask policy", policy, fmt.Sprintf("use one of %v", known), "unknown policy")
 	}
 	if known := []string{EmptyFull, EmptySkip, EmptyStop}; !slices.Contains(known, onEmpty) {
-		return nil, run.Errorf(run.ClassConfig, "choose what a picture without a box does", onEmpty, fmt.Sprintf("use one of %v", known), "unknown choice")
+		return nil, run.Errorf(run.ClassConfig, "choose what a picture without a box does", onEmpty,
+			fmt.Sprintf("use one of %v", known), "unknown choice")
 	}
 	if policy == MaskDetector && detector == nil {
-		return nil, run.Errorf(run.ClassConfig, "choose mask policy", policy, "name a detector, or use the policy full or none", "no detector is loaded")
+		return nil, run.Errorf(run.ClassConfig, "choose mask policy", policy,
+			"name a detector, or use the policy full or none", "no detector is loaded")
 	}
 	return &Masker{policy, onEmpty, forms, detector}, nil
 }
@@ -80,11 +82,13 @@ func (m *Masker) Find(ctx context.Context, images Images, objects []string) ([]S
 		return subjects, nil
 	}
 	if len(objects) != images.B {
-		return nil, run.Errorf(run.ClassData, "find subjects", "", "give one object noun for each picture", "%d objects for %d pictures", len(objects), images.B)
+		return nil, run.Errorf(run.ClassData, "find subjects", "",
+			"give one object noun for each picture", "%d objects for %d pictures", len(objects), images.B)
 	}
 	for i, object := range objects {
 		if object == "" {
-			return nil, run.Errorf(run.ClassData, "find subjects", fmt.Sprintf("picture %d", i), "add the object to the prompt file, or use the mask policy full or none", "its prompt names no object")
+			return nil, run.Errorf(run.ClassData, "find subjects", fmt.Sprintf("picture %d", i),
+				"add the object to the prompt file, or use the mask policy full or none", "its prompt names no object")
 		}
 	}
 	found, err := m.detector.Detect(ctx, images, objects)
@@ -93,7 +97,8 @@ func (m *Masker) Find(ctx context.Context, images Images, objects []string) ([]S
 	}
 	for i, boxes := range found {
 		if subjects[i], err = m.subject(boxes); err != nil {
-			return nil, run.Errorf(run.ClassData, "find subjects", fmt.Sprintf("picture %d", i), "set the policy for pictures without a box to full or skip, or check the object's name", "no %q found", objects[i])
+			return nil, run.Errorf(run.ClassData, "find subjects", fmt.Sprintf("picture %d", i),
+				"set the policy for pictures without a box to full or skip, or check the object's name", "no %q found", objects[i])
 		}
 	}
 	return subjects, nil

@@ -256,7 +256,8 @@ func TestEveryPassIsHeard(t *testing.T) {
 	}
 	set := setting
 	set.OnCall = func() { heard++ }
-	tr, err := Rollout(context.Background(), be, m, nil, set, plan(flow.Corrected), example(35, 2).Noise, 2, conditioning(35, 1), func(int, []float32) {})
+	tr, err := Rollout(context.Background(), be, m, nil, set, plan(flow.Corrected), example(35, 2).Noise, 2, conditioning(35, 1),
+		func(int, []float32) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,8 @@ func TestEveryBoundGivesTheSameGradient(t *testing.T) {
 		}
 		d := dpo(t, l, other, loss, pairs...)
 		near(t, "gradient of stage 2", l.Gradient(), dpoGrad, 1e-4)
-		if math.Abs(d.Loss-dpoWant.Loss) > 1e-6 || d.Graded != dpoWant.Graded || math.Abs(d.KL-dpoWant.KL) > 1e-5*dpoWant.KL || d.Clamped != dpoWant.Clamped {
+		if math.Abs(d.Loss-dpoWant.Loss) > 1e-6 || math.Abs(d.KL-dpoWant.KL) > 1e-5*dpoWant.KL || d.Graded != dpoWant.Graded ||
+			d.Clamped != dpoWant.Clamped {
 			t.Errorf("%d tokens: %+v, want %+v", tokens, d, dpoWant)
 		}
 		if most := max(1, tokens/sampleTokens); be.largest > most {
@@ -137,7 +138,9 @@ func TestMicroBatchesApart(t *testing.T) {
 	}
 	clear(sum)
 	whole.Setting.BatchTokens = 4 * sampleTokens
-	pairs := []Pair{pair(rollout(t, be, m, policy, plan(flow.Corrected), 16, 2), 16), pair(rollout(t, be, m, policy, plan(flow.Corrected), 17, 3), 17)}
+	pairs := []Pair{
+		pair(rollout(t, be, m, policy, plan(flow.Corrected), 16, 2), 16), pair(rollout(t, be, m, policy, plan(flow.Corrected), 17, 3), 17),
+	}
 	dpo(t, whole, other, loss, pairs...)
 	items := itemsOf(pairs)
 	for rest := items; len(rest) > 0; {

@@ -18,7 +18,8 @@ type Conditioning struct {
 func (c Conditioning) tensors(m *flux.Model) (text, pooled *engine.Tensor, err error) {
 	rows := c.rows(m)
 	if rows == 0 || len(c.Pooled)%m.PooledWidth != 0 || len(c.Text)%(rows*m.TextWidth) != 0 {
-		return nil, nil, fmt.Errorf("conditioning of %d text and %d pooled values: rows must be of [T, %d] and [%d]", len(c.Text), len(c.Pooled), m.TextWidth, m.PooledWidth)
+		return nil, nil, fmt.Errorf("conditioning of %d text and %d pooled values: rows must be of [T, %d] and [%d]",
+			len(c.Text), len(c.Pooled), m.TextWidth, m.PooledWidth)
 	}
 	pooled = engine.Wrap(c.Pooled, rows, m.PooledWidth)
 	if len(c.Text) > 0 {

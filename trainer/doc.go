@@ -3,5 +3,6 @@
 //
 // Nothing here knows files, stores or workflows: a step is a function of the adapter, its moments and the batch it is
 // handed. Gradients come from Gorgonia graphs through flux.Session; losses enter as their analytic derivative by the
-// network's velocity (package flow), so one backward pass a batch is all there is.
+// network's velocity (package flow), so one backward pass a batch is all there is. A step is micro-batches of one network
+// call each, whose gradients add up (SFTGradient, DPOGradient), and one update (Apply).
 package trainer

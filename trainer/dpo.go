@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/sciflux/sciflux/flow"
 	"github.com/sciflux/sciflux/model/flux"
@@ -127,7 +128,8 @@ func (r *DPOResult) summarise(share float64) {
 // the policy's with, and the analytic dL/dv of each item between them. The reference lies in memory of the learner's
 // backend; nil is the base. An item of more samples than a network call takes is computed in several: the samples of a
 // pair meet in the loss only.
-func (l *Learner) DPOGradient(ctx context.Context, items []Item, reference *lora.Adapter, loss flow.DPO, share float64) ([]flow.Outcome, error) {
+func (l *Learner) DPOGradient(ctx context.Context, items []Item, reference *lora.Adapter, loss flow.DPO, share float64) (
+	[]flow.Outcome, error) {
 	in, err := l.inputOf(items)
 	if err != nil {
 		return nil, err
@@ -164,29 +166,18 @@ func (l *Learner) DPOGradient(ctx context.Context, items []Item, reference *lora
 	return outcomes, l.backward(ctx, batches, dv)
 }
 
-// inputOf is the network's input of all samples of the items, in order. Every pair's conditioning is there once.
+// inputOf is the network's input of all samples of the items, in order.
 func (l *Learner) inputOf(items []Item) (*flux.Input, error) {
+	cond, rows, err := conditioningOf(items)
+	if err != nil {
+		return nil, err
+	}
 	var latents, times []float32
 	var prompts []int
-	var cond Conditioning
-	rows := map[*Pair]int{}
 	for _, it := range items {
-		row, ok := rows[it.Pair]
-		if !ok {
-			row = len(rows)
-			rows[it.Pair] = row
-			if a, b := len(it.Text), len(items[0].Text); a != b {
-				return nil, fmt.Errorf("pair %d has %d text values, pair %d has %d: all prompts need the same number of tokens", it.number, a, items[0].number, b)
-			}
-			if row == 0 {
-				cond = it.Conditioning // as it is, for calls of a single pair
-			} else {
-				cond.Text, cond.Pooled = append(cond.Text[:len(cond.Text):len(cond.Text)], it.Text...), append(cond.Pooled[:len(cond.Pooled):len(cond.Pooled)], it.Pooled...)
-			}
-		}
 		for i := range it.Rewards {
 			latents = append(latents, it.Latents[i][it.Step]...)
-			times, prompts = append(times, flux.ModelTime(it.Timesteps[it.Step])), append(prompts, row)
+			times, prompts = append(times, flux.ModelTime(it.Timesteps[it.Step])), append(prompts, rows[it.Pair])
 		}
 	}
 	in, err := l.Setting.input(l.model, latents, prompts, cond)
@@ -195,6 +186,27 @@ func (l *Learner) inputOf(items []Item) (*flux.Input, error) {
 	}
 	in.Timestep = times
 	return in, nil
+}
+
+// conditioningOf joins the rows of the items' pairs, each once, and tells which is whose.
+func conditioningOf(items []Item) (c Conditioning, rows map[*Pair]int, err error) {
+	rows = map[*Pair]int{}
+	for _, it := range items {
+		if _, ok := rows[it.Pair]; ok {
+			continue
+		}
+		if a, b := len(it.Text), len(items[0].Text); a != b {
+			return c, nil, fmt.Errorf("pair %d has %d text values, pair %d has %d: all prompts need the same number of tokens",
+				it.number, a, items[0].number, b)
+		}
+		rows[it.Pair] = len(rows)
+		if len(rows) == 1 {
+			c = it.Conditioning // uncopied, for calls of a single pair
+		} else {
+			c = Conditioning{Text: slices.Concat(c.Text, it.Text), Pooled: slices.Concat(c.Pooled, it.Pooled)}
+		}
+	}
+	return c, rows, nil
 }
 
 // split cuts x into n parts of one length.
@@ -215,7 +227,8 @@ type RewardError struct {
 
 // Error names the sample and its reward.
 func (e *RewardError) Error() string {
-	return fmt.Sprintf("pair %d: the reward of sample %d is %v, which cannot be compared; look at the picture and at the scorer's weights", e.Pair, e.Sample, e.Value)
+	return fmt.Sprintf("pair %d: the reward of sample %d is %v, which cannot be compared; look at the picture and at the scorer's weights",
+		e.Pair, e.Sample, e.Value)
 }
 
 // checkRewards refuses rewards that would pass for ties.

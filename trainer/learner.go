@@ -50,7 +50,8 @@ type Learner struct {
 
 // NewLearner prepares training of the adapter with fresh moments. It moves the adapter's numbers into memory of the
 // backend; Close brings them back.
-func NewLearner(be engine.Backend, model *flux.Model, adapter *lora.Adapter, c OptimizerConfig, set Setting, o flux.SessionOptions) *Learner {
+func NewLearner(be engine.Backend, model *flux.Model, adapter *lora.Adapter, c OptimizerConfig, set Setting,
+	o flux.SessionOptions) *Learner {
 	o.Latents = false // their gradient is nobody's
 	l := &Learner{
 		Adapter: adapter, Optimizer: NewOptimizer(be, adapter.Parameters(), c), Setting: set,

@@ -21,7 +21,8 @@ type Example struct {
 func (e Example) samples(from, n int) Example {
 	b := len(e.Sigma)
 	cut := func(x []float32) []float32 { per := len(x) / b; return x[from*per : (from+n)*per] }
-	part := Example{Latents: cut(e.Latents), Noise: cut(e.Noise), Sigma: e.Sigma[from : from+n], Conditioning: Conditioning{Text: cut(e.Text), Pooled: cut(e.Pooled)}}
+	part := Example{Latents: cut(e.Latents), Noise: cut(e.Noise), Sigma: e.Sigma[from : from+n]}
+	part.Conditioning = Conditioning{Text: cut(e.Text), Pooled: cut(e.Pooled)}
 	if e.Weight != nil {
 		part.Weight = e.Weight[from : from+n]
 	}
@@ -36,7 +37,8 @@ func (l *Learner) SFT(ctx context.Context, micro []Example) (StepResult, error) 
 	for _, m := range micro {
 		b, loss := len(m.Sigma), 0.0
 		if b == 0 || len(m.Pooled) != b*l.model.PooledWidth {
-			return r, fmt.Errorf("micro-batch of %d samples with %d pooled values: need at least one, each with a row of %d", b, len(m.Pooled), l.model.PooledWidth)
+			return r, fmt.Errorf("micro-batch of %d samples with %d pooled values: need at least one, each with a row of %d",
+				b, len(m.Pooled), l.model.PooledWidth)
 		}
 		most := l.Setting.Samples(m.textTokens(l.model))
 		for from := 0; from < b; from += most {

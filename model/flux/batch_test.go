@@ -2,7 +2,9 @@ package flux
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -258,5 +260,29 @@ func TestSamplerByHand(t *testing.T) {
 		if live, _ := be.Memory(); live != 0 {
 			t.Errorf("%d bytes left behind", live)
 		}
+	}
+}
+
+// TestSamplerStopsAtBadVelocities: the first velocity that is not finite ends the path, by step and sample.
+func TestSamplerStopsAtBadVelocities(t *testing.T) {
+	m, be := randomModel(small(), 1), testBackend()
+	base := randomInput(m.Config, 2, 2, 3, 6)
+	calls := 0
+	s := Sampler{Model: m, Backend: be, Steps: make([]flow.Step, 4), Timesteps: []float32{1000, 750, 500, 250}, OnCall: func() { calls++ }}
+	for i := range s.Steps {
+		s.Steps[i] = flow.Step{X: 1}
+	}
+	s.Visit = func(i int, _, _, next []float32) {
+		if i == 1 {
+			next[len(next)-1] = float32(math.Inf(1))
+		}
+	}
+	_, err := s.Run(context.Background(), m.NewInput(flow.Grid{Rows: 2, Columns: 3}, 1, base.Latents, base.Text, base.Pooled))
+	var bad *NonFiniteError
+	if !errors.As(err, &bad) || bad.Step != 2 || bad.Sample != 1 || calls != 3 {
+		t.Errorf("error %v after %d calls", err, calls)
+	}
+	if live, _ := be.Memory(); live != 0 {
+		t.Errorf("%d bytes left behind", live)
 	}
 }

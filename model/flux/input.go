@@ -23,7 +23,8 @@ type Input struct {
 // embedder does not get. Timesteps are 0 until they are set.
 func (c Config) NewInput(grid flow.Grid, guidance float64, latents, text, pooled *engine.Tensor) *Input {
 	b := latents.Shape[0]
-	in := &Input{Latents: latents, Text: text, Pooled: pooled, Timestep: make([]float32, b), ImgIDs: ImageIDs(latentPatch*grid.Rows, latentPatch*grid.Columns)}
+	ids := ImageIDs(latentPatch*grid.Rows, latentPatch*grid.Columns)
+	in := &Input{Latents: latents, Text: text, Pooled: pooled, Timestep: make([]float32, b), ImgIDs: ids}
 	if c.GuidanceEmbed {
 		in.Guidance = make([]float32, b)
 		for i := range in.Guidance {

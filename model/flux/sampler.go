@@ -2,6 +2,8 @@ package flux
 
 import (
 	"context"
+	"fmt"
+	"math"
 
 	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/flow"
@@ -49,6 +51,9 @@ func (s *Sampler) Run(ctx context.Context, in *Input) ([]float32, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := finite(i, v, in.Latents.Shape[0]); err != nil {
+			return nil, err
+		}
 		if step.Std != 0 {
 			s.Noise(i, xi)
 		}
@@ -60,4 +65,26 @@ func (s *Sampler) Run(ctx context.Context, in *Input) ([]float32, error) {
 		x = next
 	}
 	return x, nil
+}
+
+// NonFiniteError says that a velocity became NaN or infinite while sampling, so that there is no picture to come.
+type NonFiniteError struct {
+	Step, Sample int // counted from 0
+	Value        float64
+}
+
+// Error names step and sample, and what to try.
+func (e *NonFiniteError) Error() string {
+	return fmt.Sprintf("sampling step %d: the velocity of sample %d is %v; the adapter has left what the model can compute: "+
+		"go back to an earlier one", e.Step, e.Sample, e.Value)
+}
+
+// finite refuses velocities of b samples that are not all finite.
+func finite(step int, v []float32, b int) error {
+	for i, x := range v {
+		if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
+			return &NonFiniteError{Step: step, Sample: i / (len(v) / b), Value: f}
+		}
+	}
+	return nil
 }

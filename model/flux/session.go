@@ -82,7 +82,8 @@ func checkTrainable(ad *lora.Adapter) error {
 	}
 	for _, m := range ad.Modules {
 		if strings.HasPrefix(m.Name, "time_text_embed.") {
-			return fmt.Errorf("train adapter: %s lies before the conditioning vector, to which no gradient flows; leave time_text_embed out of the targets", m.Name)
+			return fmt.Errorf("train adapter: %s lies before the conditioning vector, to which no gradient flows; "+
+				"leave time_text_embed out of the targets", m.Name)
 		}
 	}
 	return nil
@@ -231,7 +232,8 @@ func (s *Session) backward(ctx context.Context, p *pass, dv *engine.Tensor, grad
 }
 
 // back adds a step's gradients to grads and gives the gradient of its stream, or of the latents, when that is wanted.
-func (s *Session) back(ctx context.Context, p *pass, st *step, d *engine.Tensor, grads *lora.Gradients, wanted bool) (*engine.Tensor, error) {
+func (s *Session) back(ctx context.Context, p *pass, st *step, d *engine.Tensor, grads *lora.Gradients, wanted bool) (
+	*engine.Tensor, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -108,7 +108,8 @@ func (p *Pipeline) start(o GenerateOptions, grid flow.Grid) (*engine.Tensor, err
 }
 
 // denoise takes latents [B, N, 4Z] from sigma 1 to 0 by Euler steps.
-func (p *Pipeline) denoise(ctx context.Context, o GenerateOptions, grid flow.Grid, latents, text, pooled *engine.Tensor) (*engine.Tensor, error) {
+func (p *Pipeline) denoise(ctx context.Context, o GenerateOptions, grid flow.Grid, latents, text, pooled *engine.Tensor) (
+	*engine.Tensor, error) {
 	sigmas := p.Scheduler.Sigmas(o.Steps, grid.Tokens())
 	s := flux.Sampler{
 		Model: p.Transformer, Backend: p.be, Adapter: o.Adapter, BatchTokens: o.BatchTokens, OnCall: o.OnCall,

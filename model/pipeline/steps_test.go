@@ -119,7 +119,8 @@ func TestStepsByHand(t *testing.T) {
 func TestGenerateKeepsTheBound(t *testing.T) {
 	p, ctx := open(t, Options{}), context.Background()
 	calls := 0
-	o := GenerateOptions{Prompts: []string{"snow", "rust", "ice"}, Height: 32, Width: 16, Steps: 2, Guidance: 2, MaxLen: 8, Seeds: []uint64{7, 8, 9}, OnCall: func() { calls++ }}
+	o := GenerateOptions{Prompts: []string{"snow", "rust", "ice"}, Height: 32, Width: 16, Steps: 2, Guidance: 2, MaxLen: 8, Seeds: []uint64{7, 8, 9}}
+	o.OnCall = func() { calls++ }
 	draw := func(o GenerateOptions, want int) []float32 {
 		t.Helper()
 		calls = 0
