@@ -112,6 +112,29 @@ func TestRolloutKeepsTheBound(t *testing.T) {
 	}
 }
 
+// TestRowsOfConditioningAreShared: each row is that of consecutive samples, as if it were there for each.
+func TestRowsOfConditioningAreShared(t *testing.T) {
+	m, be := tiny(t), fast(t, 1)
+	draw := func(c Conditioning) []float32 {
+		p := plan(flow.Corrected)
+		p.Churn = 0
+		tr, err := Rollout(context.Background(), be, m, nil, setting, p, example(41, 6).Noise, 6, c, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tr.Latents[5]
+	}
+	rows := conditioning(42, 2)
+	var copies Conditioning
+	for i := range 6 {
+		text, pooled := split(rows.Text, 2), split(rows.Pooled, 2)
+		copies.Text, copies.Pooled = append(copies.Text, text[i/3]...), append(copies.Pooled, pooled[i/3]...)
+	}
+	if !slices.Equal(draw(rows), draw(copies)) {
+		t.Error("two rows for six samples draw another path than a copy for each")
+	}
+}
+
 // TestMicroBatchesApart: gradients of micro-batches computed by learners of their own and added in order are the step's
 // own gradient, to the bit, so a step can be shared out.
 func TestMicroBatchesApart(t *testing.T) {

@@ -201,7 +201,7 @@ func TestClosingBringsTheNumbersBack(t *testing.T) {
 	m, be := tiny(t), fast(t, 1)
 	a := moved(t, m, 3)
 	home, before := a.Weights, slices.Clone(a.Weights.Floats())
-	l := NewLearner(be, m, a, plain, setting, flux.SessionOptions{Latents: true}) // the latents' gradient is no use to a learner
+	l := NewLearner(be, m, a, plain, setting, flux.SessionOptions{})
 	sft(t, l, example(4, 2))
 	trained := save(l).weights
 	if a.Weights == home || !slices.Equal(home.Floats(), before) || slices.Equal(trained, before) {
