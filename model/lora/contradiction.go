@@ -1,19 +1,19 @@
 package lora
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
 
-// Contradictions lists what a spec says otherwise than an adapter that was read from a file, as sentences. Of the spec only
-// the given settings count, by their names in a config: targets, exclude, blocks, rank, alpha, rslora, rank_pattern,
-// alpha_pattern; what nobody set contradicts nothing. Settings that cannot be read are an error.
-func Contradictions(a *Adapter, layers []Layer, s Spec, given []string) ([]string, error) {
-	found, err := s.otherModules(a, layers, given)
+// Contradictions lists what a spec says otherwise than an adapter that was read from a file, as sentences. What a spec
+// leaves empty, 0 or false it does not say. A spec that cannot be read is an error.
+func Contradictions(a *Adapter, layers []Layer, s Spec) ([]string, error) {
+	found, err := s.otherModules(a, layers)
 	if err != nil {
 		return nil, fmt.Errorf("compare with adapter: %w", err)
 	}
-	numbers, err := s.otherNumbers(a, given)
+	numbers, err := s.otherNumbers(a)
 	if err != nil {
 		return nil, fmt.Errorf("compare with adapter: %w", err)
 	}
@@ -21,21 +21,20 @@ func Contradictions(a *Adapter, layers []Layer, s Spec, given []string) ([]strin
 }
 
 // otherModules compares which modules there are.
-func (s Spec) otherModules(a *Adapter, layers []Layer, given []string) ([]string, error) {
-	says := func(name string) bool { return slices.Contains(given, name) }
+func (s Spec) otherModules(a *Adapter, layers []Layer) ([]string, error) {
 	ranges, err := parseRanges(s.Blocks)
 	if err != nil {
 		return nil, err
 	}
 	chosen := func(l Layer) bool {
-		return (!says("targets") || slices.ContainsFunc(s.Targets, l.targeted)) && (!says("exclude") || !slices.ContainsFunc(s.Exclude, l.named)) &&
-			(!says("blocks") || len(ranges) == 0 || ranges.hold(l))
+		return (len(s.Targets) == 0 || slices.ContainsFunc(s.Targets, l.targeted)) && !slices.ContainsFunc(s.Exclude, l.named) &&
+			(len(ranges) == 0 || ranges.hold(l))
 	}
 	var absent, beyond []string
 	for _, l := range layers {
 		if _, has := a.Module(l.Name); has && !chosen(l) {
 			beyond = append(beyond, l.Name)
-		} else if !has && says("targets") && chosen(l) {
+		} else if !has && len(s.Targets) > 0 && chosen(l) {
 			absent = append(absent, l.Name)
 		}
 	}
@@ -44,53 +43,38 @@ func (s Spec) otherModules(a *Adapter, layers []Layer, given []string) ([]string
 }
 
 // otherNumbers compares ranks and scales.
-func (s Spec) otherNumbers(a *Adapter, given []string) ([]string, error) {
-	says := func(name string) bool { return slices.Contains(given, name) }
-	var wanted struct{ ranks, alphas patterns }
-	var err error
-	if says("rank_pattern") {
-		wanted.ranks, err = parsePatterns(s.Ranks)
+func (s Spec) otherNumbers(a *Adapter) ([]string, error) {
+	rankOf, err := parsePatterns(s.Ranks)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil && says("alpha_pattern") {
-		wanted.alphas, err = parsePatterns(s.Alphas)
-	}
+	alphaOf, err := parsePatterns(s.Alphas)
 	if err != nil {
 		return nil, err
 	}
 	var ranks, alphas, rules []string
 	for _, m := range a.Modules {
-		want := m
-		if says("rank") {
-			want.Rank = s.Rank
-		}
-		if says("alpha") {
-			want.Alpha = s.Alpha
-		}
-		rank, err := wanted.ranks.of(m.Name, float64(want.Rank))
+		rank, err := rankOf.of(m.Name, float64(cmp.Or(s.Rank, m.Rank)))
 		if err != nil {
-			return nil, err
-		}
-		if want.Alpha, err = wanted.alphas.of(m.Name, want.Alpha); err != nil {
 			return nil, err
 		}
 		if rank != float64(m.Rank) {
 			ranks = append(ranks, fmt.Sprintf("%s has %d, not %v", m.Name, m.Rank, rank))
 		}
-		// A file may say the same scale by another alpha and rule.
-		want.Rank = m.Rank
-		if says("rslora") {
-			want.RankStabilised = s.RankStabilised
+		want := m
+		want.RankStabilised = m.RankStabilised || s.RankStabilised
+		if want.Alpha, err = alphaOf.of(m.Name, cmp.Or(s.Alpha, m.Alpha)); err != nil {
+			return nil, err
 		}
 		switch {
-		case want.Scale() == m.Scale():
+		case want.Scale() == m.Scale(): // a file may say it by another alpha and rule
 		case want.Alpha != m.Alpha:
 			alphas = append(alphas, fmt.Sprintf("%s has %v, not %v", m.Name, m.Alpha, want.Alpha))
 		default:
 			rules = append(rules, m.Name)
 		}
 	}
-	return slices.Concat(sentence("rank", ranks), sentence("alpha", alphas),
-		sentence(fmt.Sprintf("rslora is %v, but the scales follow the other rule", s.RankStabilised), rules)), nil
+	return slices.Concat(sentence("rank", ranks), sentence("alpha", alphas), sentence("rslora, but the scales are alpha/rank", rules)), nil
 }
 
 // sentence is what is said of some names, nothing when there are none.

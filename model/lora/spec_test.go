@@ -137,52 +137,47 @@ func TestSlowPatternsEnd(t *testing.T) {
 	}
 }
 
-// TestContradictions: what an adapter of the spec itself says is none, every change of a given setting is one, of others
-// none.
+// TestContradictions: what an adapter of the spec itself says is none, nor what a spec does not say; every other value is.
 func TestContradictions(t *testing.T) {
 	spec := Spec{Targets: []string{"to_q", "to_k"}, Rank: 2, Alpha: 3, Alphas: []string{"to_k=5"}}
-	keys := []string{"targets", "exclude", "blocks", "rank", "alpha", "rslora", "rank_pattern", "alpha_pattern"}
 	a := one(t, spec)
-	for _, given := range append([][]string{nil, keys}, slices.Collect(slices.Chunk(keys[:7], 1))...) {
-		if slices.Contains(given, "alpha") && len(given) == 1 {
-			continue // alpha 3 alone contradicts the pattern's 5
-		}
-		if got, err := Contradictions(a, layers, spec, given); err != nil || len(got) > 0 {
-			t.Errorf("%v: %q, %v", given, got, err)
+	for _, s := range []Spec{{}, spec, {Rank: 2}, {Targets: spec.Targets}, {Exclude: []string{"proj_mlp"}}, {Blocks: []string{"transformer_blocks.0", "single_transformer_blocks.0"}},
+		{Alpha: 3, Alphas: spec.Alphas}, {Ranks: []string{"to_.=2"}}} {
+		if got, err := Contradictions(a, layers, s); err != nil || len(got) > 0 {
+			t.Errorf("%+v: %q, %v", s, got, err)
 		}
 	}
-	for key, c := range map[string]struct {
-		change func(*Spec)
-		want   string
+	for _, c := range []struct {
+		spec Spec
+		want string
 	}{
-		"targets":       {func(s *Spec) { s.Targets = []string{"to_q", "to_v"} }, "the adapter has not: transformer_blocks.0.attn.to_v"},
-		"exclude":       {func(s *Spec) { s.Exclude = []string{"to_k"} }, "leave out: transformer_blocks.0.attn.to_k"},
-		"blocks":        {func(s *Spec) { s.Blocks = []string{"transformer_blocks.0"} }, "leave out: single_transformer_blocks.0.attn.to_q"},
-		"rank":          {func(s *Spec) { s.Rank = 4 }, "transformer_blocks.0.attn.to_q has 2, not 4"},
-		"alpha":         {func(s *Spec) { s.Alpha = 4 }, "transformer_blocks.0.attn.to_q has 3, not 4"},
-		"rslora":        {func(s *Spec) { s.RankStabilised = true }, "rslora is true"},
-		"rank_pattern":  {func(s *Spec) { s.Ranks = []string{"to_q=7"} }, "transformer_blocks.0.attn.to_q has 2, not 7"},
-		"alpha_pattern": {func(s *Spec) { s.Alphas = []string{"to_k=9"} }, "transformer_blocks.0.attn.to_k has 5, not 9"},
+		{Spec{Targets: []string{"to_q", "to_k", "to_v"}}, "the adapter has not: transformer_blocks.0.attn.to_v, single_transformer_blocks.0.attn.to_v"},
+		{Spec{Targets: []string{"to_k"}}, "leave out: transformer_blocks.0.attn.to_q, single_transformer_blocks.0.attn.to_q"},
+		{Spec{Exclude: []string{"to_k"}}, "leave out: transformer_blocks.0.attn.to_k, single_transformer_blocks.0.attn.to_k"},
+		{Spec{Blocks: []string{"transformer_blocks.0"}}, "leave out: single_transformer_blocks.0.attn.to_q, single_transformer_blocks.0.attn.to_k"},
+		{Spec{Rank: 4}, "rank: transformer_blocks.0.attn.to_q has 2, not 4"},
+		{Spec{Alpha: 4}, "alpha: transformer_blocks.0.attn.to_q has 3, not 4"},
+		{Spec{Alpha: 3}, "alpha: transformer_blocks.0.attn.to_k has 5, not 3"},
+		{Spec{RankStabilised: true}, "rslora, but the scales are alpha/rank: transformer_blocks.0.attn.to_q"},
+		{Spec{Ranks: []string{"single.*to_q=7"}}, "rank: single_transformer_blocks.0.attn.to_q has 2, not 7"},
+		{Spec{Alphas: []string{"to_k=9"}}, "alpha: transformer_blocks.0.attn.to_k has 5, not 9"},
 	} {
-		changed := spec
-		c.change(&changed)
-		got, err := Contradictions(a, layers, changed, []string{key})
-		if text := strings.Join(got, "; "); err != nil || !strings.Contains(text, c.want) {
-			t.Errorf("%s: %q, %v, want %q", key, text, err, c.want)
-		}
-		if got, err := Contradictions(a, layers, changed, []string{"seed"}); err != nil || len(got) > 0 {
-			t.Errorf("%s was not given: %q, %v", key, got, err)
+		got, err := Contradictions(a, layers, c.spec)
+		if err != nil || len(got) != 1 || !strings.Contains(got[0], c.want) {
+			t.Errorf("%+v: %q, %v, want %q", c.spec, got, err, c.want)
 		}
 	}
-	if _, err := Contradictions(a, layers, Spec{Ranks: []string{"to_q"}}, []string{"rank_pattern"}); err == nil {
-		t.Error("a pattern without a number was read")
+	for _, s := range []Spec{{Ranks: []string{"to_q"}}, {Alphas: []string{"(=1"}}, {Blocks: []string{"x"}}} {
+		if _, err := Contradictions(a, layers, s); err == nil {
+			t.Errorf("%+v was read", s)
+		}
 	}
 }
 
 // TestSameScaleByAnotherRule: alpha 6 of the plain rule is alpha 3 of rsLoRA at rank 4: no contradiction.
 func TestSameScaleByAnotherRule(t *testing.T) {
 	a := one(t, Spec{Targets: []string{"to_q"}, Rank: 4, Alpha: 6})
-	if got, err := Contradictions(a, layers, Spec{Alpha: 3, RankStabilised: true}, []string{"alpha", "rslora"}); err != nil || len(got) > 0 {
+	if got, err := Contradictions(a, layers, Spec{Alpha: 3, RankStabilised: true}); err != nil || len(got) > 0 {
 		t.Errorf("%q, %v", got, err)
 	}
 }
