@@ -12,8 +12,11 @@ import (
 const knownNamings = "diffusers (transformer.…, also bare), PEFT (base_model.model.…), kohya (lora_unet_…), ComfyUI and ai-toolkit (diffusion_model.…), " +
 	"OneTrainer (lora_transformer_…), LyCORIS (lycoris_…), the original dotted names (double_blocks.…) and XLabs (….processor.qkv_lora1)"
 
+// peftPrefix is what peft puts before the paths of a model that it wraps.
+const peftPrefix = "base_model.model."
+
 // dottedPrefixes may stand before a dotted path, several behind one another.
-var dottedPrefixes = []string{"base_model.model.", "transformer.", "diffusion_model.", "model.", "unet."}
+var dottedPrefixes = []string{peftPrefix, "transformer.", "diffusion_model.", "model.", "unet."}
 
 // flatPrefixes stand before a path whose dots are underscores: of kohya's scripts (over original or diffusers names),
 // OneTrainer and LyCORIS.
@@ -108,7 +111,7 @@ func (n namings) find(path string) (bare string, t target, ok bool) {
 
 // textPrefix is the prefix of a text encoder's tensor.
 func textPrefix(name string) (string, bool) {
-	name = strings.TrimPrefix(name, "base_model.model.")
+	name = strings.TrimPrefix(name, peftPrefix)
 	i := slices.IndexFunc(textPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 	if i < 0 {
 		return "", false

@@ -25,13 +25,18 @@ type pattern struct {
 // Bounds of what a file may ask of the matcher: Python's expressions can look ahead and back, and so take for ever.
 const (
 	maxPatterns = 4096
+	maxKey      = 1 << 16 // bytes
 	matchTime   = time.Second
+	maxMatching = 20 * time.Second // of all modules of a file
 )
 
 // newPattern compiles a key as peft takes it: it has to match the module's path from its start, alone or after a dot.
 func newPattern(key string, value float64) (pattern, error) {
 	if name, ok := literal(key); ok {
 		return pattern{key: key, literal: name, value: value}, nil
+	}
+	if len(key) > maxKey {
+		return pattern{}, fmt.Errorf("pattern %q is longer than %d bytes", shorten([]byte(key)), maxKey)
 	}
 	match, err := regexp2.Compile(fmt.Sprintf(`^(.*\.)?(%s)$`, key), regexp2.RE2)
 	if err != nil {

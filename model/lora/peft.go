@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/sciflux/sciflux/store/safetensors"
 )
@@ -21,7 +22,8 @@ const maxConfig = 4 << 20
 
 // peft is a LoraConfig as far as it changes what the factors mean.
 type peft struct {
-	place string // where it stands, for errors
+	place    string        // where it stands, for errors
+	matching time.Duration // spent on patterns
 
 	Type           string   `json:"peft_type"`
 	Rank           float64  `json:"r"`
@@ -229,20 +231,34 @@ func shorten(text []byte) string {
 
 // module is a module of the given path and rank with the alpha that the config says.
 func (c *peft) module(path string, rank int) (Module, error) {
-	want, err := c.Ranks.of(path, c.Rank)
+	want, err := c.value(c.Ranks, path, c.Rank)
 	if err != nil {
-		return Module{}, fmt.Errorf("%s: %w", c.place, err)
+		return Module{}, err
 	}
 	if want != float64(rank) {
 		return Module{}, fmt.Errorf("module %s has rank %d, %s says %v", path, rank, c.place, want)
 	}
-	alpha, err := c.Alphas.of(path, c.Alpha)
+	alpha, err := c.value(c.Alphas, path, c.Alpha)
 	if err != nil {
-		return Module{}, fmt.Errorf("%s: %w", c.place, err)
+		return Module{}, err
 	}
 	m := Module{Rank: rank, Alpha: alpha, RankStabilised: c.RankStabilised}
 	if !finite(m.Scale()) {
 		return Module{}, fmt.Errorf("module %s: %s gives alpha %v, which is no finite scale", path, c.place, alpha)
 	}
 	return m, nil
+}
+
+// value is what the first pattern that matches says, else the fallback.
+func (c *peft) value(ps patterns, path string, fallback float64) (float64, error) {
+	if c.matching > maxMatching {
+		return 0, fmt.Errorf("%s: its patterns take longer than %v; write simpler ones", c.place, maxMatching)
+	}
+	start := time.Now()
+	v, err := ps.of(path, fallback)
+	c.matching += time.Since(start)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", c.place, err)
+	}
+	return v, nil
 }

@@ -171,6 +171,56 @@ func TestHarmlessSettings(t *testing.T) {
 	}
 }
 
+// TestForeignFiles: files that diffusers and peft saved, with rsLoRA and patterns that look ahead, change the weights as peft
+// says (testdata/make.py).
+func TestForeignFiles(t *testing.T) {
+	for _, name := range []string{"diffusers", "peft"} {
+		want, err := safetensors.Open(filepath.Join("testdata", name+".safetensors"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer want.Close()
+		var model []Layer
+		for _, module := range want.Names() {
+			info, _ := want.Info(module)
+			model = append(model, Layer{Name: module, Out: info.Shape[0], In: info.Shape[1], Group: module})
+		}
+		a, err := Load(filepath.Join("testdata", name), model)
+		if err != nil || len(a.Modules) != len(model) || len(a.Notes) > 0 {
+			t.Fatalf("%s: %v, %+v", name, err, a)
+		}
+		for _, m := range a.Modules {
+			delta, err := want.Float32(m.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, v := range a.Delta(m) {
+				if d := float64(v - delta[i]); math.Abs(d) > 1e-6 {
+					t.Fatalf("%s: %s[%d] changes by %v, want %v", name, m.Name, i, v, delta[i])
+				}
+			}
+		}
+	}
+}
+
+// TestMatchingIsBounded: patterns that together take too long are refused.
+func TestMatchingIsBounded(t *testing.T) {
+	c := &peft{place: PEFTConfigFile, Rank: 1, Alpha: 1, matching: maxMatching + 1}
+	if _, err := c.module("x", 1); err == nil || !strings.Contains(err.Error(), "patterns take longer") {
+		t.Errorf("error %v", err)
+	}
+	c.matching = 0
+	if _, err := c.module("x", 1); err != nil {
+		t.Error(err)
+	}
+	if _, err := newPattern(strings.Repeat("(", maxKey+1), 1); err == nil || len(err.Error()) > 200 {
+		t.Errorf("error %.300v", err)
+	}
+	if _, err := newPattern(strings.Repeat("(", maxKey/2)+strings.Repeat(")", maxKey/2), 1); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestPatternsAreBounded: more patterns than any model has layers are refused.
 func TestPatternsAreBounded(t *testing.T) {
 	var b strings.Builder

@@ -127,7 +127,7 @@ func read(file safetensors.Source, layers []Layer, config *peft) (*Adapter, erro
 		paths = append(paths, path)
 	}
 	sort.Strings(paths)
-	unknown := 0
+	unknown, alone := 0, 0
 	for _, path := range paths {
 		bare, t, ok := r.namings.find(path)
 		if !ok {
@@ -135,9 +135,15 @@ func read(file safetensors.Source, layers []Layer, config *peft) (*Adapter, erro
 			r.faults = append(r.faults, fmt.Sprintf("module %s is no linear layer of the model", bare))
 			continue
 		}
+		if strings.HasPrefix(path, peftPrefix) && table[path][pieceAlpha] == "" && r.config == nil {
+			alone++
+		}
 		if err := r.module(bare, t, table[path]); err != nil {
 			r.faults = append(r.faults, err.Error())
 		}
+	}
+	if alone > 0 {
+		r.notes = append(r.notes, fmt.Sprintf("no %s and no alpha comes with PEFT's names: that of %d modules is taken as their rank", PEFTConfigFile, alone))
 	}
 	if unknown > 0 && unknown == len(paths) {
 		r.faults = append([]string{unknownNaming(paths[0])}, r.faults...)

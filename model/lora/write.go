@@ -45,7 +45,7 @@ func (a *Adapter) Files(format string, layers []Layer, dtype safetensors.DType) 
 		}
 		return []File{
 			{PEFTConfigFile, func(w io.Writer) error { _, err := w.Write(append(config, '\n')); return err }},
-			file(PEFTFile, a.tensors("base_model.model.", dtype), map[string]string{"format": "pt"}),
+			file(PEFTFile, a.tensors(peftPrefix, dtype), map[string]string{"format": "pt"}),
 		}, nil
 	}
 	return nil, fmt.Errorf("write adapter: format %q is not known; known are %s", format, strings.Join(Formats(), ", "))
