@@ -74,7 +74,8 @@ func (s Spec) otherNumbers(a *Adapter) ([]string, error) {
 			rules = append(rules, m.Name)
 		}
 	}
-	return slices.Concat(sentence("rank", ranks), sentence("alpha", alphas), sentence("rslora, but the scales are alpha/rank", rules)), nil
+	return slices.Concat(sentence("rank", ranks), sentence("alpha", alphas), sentence("rslora, but the scales are alpha/rank",
+		rules)), nil
 }
 
 // sentence is what is said of some names, nothing when there are none.

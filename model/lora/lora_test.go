@@ -33,7 +33,8 @@ func drawn(t *rapid.T) *Adapter {
 	stable := rapid.Bool().Draw(t, "stable")
 	for i, l := range layers {
 		if rapid.Bool().Draw(t, l.Name) || len(modules) == 0 && i == len(layers)-1 {
-			modules = append(modules, Module{Layer: l, Rank: rapid.IntRange(1, 5).Draw(t, "rank"), Alpha: alphas().Draw(t, "alpha"), RankStabilised: stable})
+			modules = append(modules, Module{Layer: l, Rank: rapid.IntRange(1, 5).Draw(t, "rank"), Alpha: alphas().Draw(t, "alpha"),
+				RankStabilised: stable})
 		}
 	}
 	a := build(modules)
@@ -77,7 +78,8 @@ func TestScale(t *testing.T) {
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		m := Module{Rank: rapid.IntRange(1, maxRank).Draw(t, "rank"), Alpha: rapid.Float64Range(1e-6, 1e6).Draw(t, "alpha"), RankStabilised: rapid.Bool().Draw(t, "stable")}
+		m := Module{Rank: rapid.IntRange(1, maxRank).Draw(t, "rank"), Alpha: rapid.Float64Range(1e-6, 1e6).Draw(t, "alpha"),
+			RankStabilised: rapid.Bool().Draw(t, "stable")}
 		if again := (Module{Rank: m.Rank, Alpha: m.plainAlpha()}); again.Scale() != m.Scale() {
 			t.Fatalf("%+v: scale %v, of the plain alpha %v", m, m.Scale(), again.Scale())
 		}

@@ -9,8 +9,8 @@ import (
 )
 
 // knownNamings is what an error says of them.
-const knownNamings = "diffusers (transformer.…, also bare), PEFT (base_model.model.…), kohya (lora_unet_…), ComfyUI and ai-toolkit (diffusion_model.…), " +
-	"OneTrainer (lora_transformer_…), LyCORIS (lycoris_…), the original dotted names (double_blocks.…) and XLabs (….processor.qkv_lora1)"
+const knownNamings = "diffusers (transformer.…, also bare), PEFT (base_model.model.…), kohya (lora_unet_…), " +
+	"ComfyUI and ai-toolkit (diffusion_model.…), OneTrainer (lora_transformer_…), LyCORIS (lycoris_…), the original dotted names (double_blocks.…) and XLabs (….processor.qkv_lora1)"
 
 // peftPrefix is what peft puts before the paths of a model that it wraps.
 const peftPrefix = "base_model.model."
@@ -24,7 +24,8 @@ var flatPrefixes = []string{"lora_unet_", "lora_transformer_", "lycoris_"}
 
 // textPrefixes begin the names of what belongs to text encoders and embeddings, which this program does not train.
 var textPrefixes = []string{
-	"text_encoder.", "text_encoder_2.", "text_encoder_3.", "text_encoders.", "lora_te_", "lora_te1_", "lora_te2_", "lora_te3_", "lora_text_encoder",
+	"text_encoder.", "text_encoder_2.", "text_encoder_3.", "text_encoders.",
+	"lora_te_", "lora_te1_", "lora_te2_", "lora_te3_", "lora_text_encoder",
 	"lycoris_text_model_", "lycoris_text_encoder", "text_model.", "clip_l.", "t5xxl.", "te1.", "te2.", "bundle_emb.", "emb_params",
 }
 
@@ -143,7 +144,8 @@ var pieceSuffixes = []struct {
 	{".lora_A.alpha", pieceAlpha}, {".lora_B.alpha", pieceAlpha}, {".lora_alpha", pieceAlpha}, {".alpha", pieceAlpha},
 	{".lora_A.weight", pieceA}, {".lora_A", pieceA}, {".lora_down.weight", pieceA},
 	{".lora_B.weight", pieceB}, {".lora_B", pieceB}, {".lora_up.weight", pieceB},
-	{".lora.down.weight", pieceA}, {".lora_linear_layer.down.weight", pieceA}, {".down.weight", pieceA}, // diffusers before 0.22, and XLabs
+	{".lora.down.weight", pieceA}, {".lora_linear_layer.down.weight", pieceA}, {".down.weight",
+		pieceA}, // diffusers before 0.22, and XLabs
 	{".lora.up.weight", pieceB}, {".lora_linear_layer.up.weight", pieceB}, {".up.weight", pieceB},
 }
 
@@ -166,10 +168,13 @@ func cutPiece(name string) (path string, p piece, adapter string, ok bool) {
 
 // otherKinds are parts of tensor names that belong to something else than plain LoRA.
 var otherKinds = []struct{ part, kind string }{
-	{"lora_magnitude_vector", "DoRA"}, {"dora_scale", "DoRA"}, {".hada_", "LoHa"}, {".lokr_", "LoKr"}, {".oft_", "OFT"}, {".boft_", "BOFT"},
-	{".lora_mid", "LoCon with a middle factor"}, {".lora_diag", "KaSA"}, {"lora_embedding_", "an embedding"}, {".diff", "whole weight differences"},
+	{"lora_magnitude_vector", "DoRA"}, {"dora_scale", "DoRA"}, {".hada_", "LoHa"}, {".lokr_", "LoKr"}, {".oft_", "OFT"}, {".boft_",
+		"BOFT"},
+	{".lora_mid", "LoCon with a middle factor"}, {".lora_diag", "KaSA"}, {"lora_embedding_", "an embedding"}, {".diff",
+		"whole weight differences"},
 	{"lora_B.bias", "trained biases, as of FLUX's control LoRAs"}, {"lora_bias", "trained biases"}, {".bias", "trained biases"},
-	{"_norm.scale", "trained norms, as of FLUX's control LoRAs"}, {".set_weight", "whole weights"}, {".reshape_weight", "weights of another shape"},
+	{"_norm.scale", "trained norms, as of FLUX's control LoRAs"}, {".set_weight", "whole weights"}, {".reshape_weight",
+		"weights of another shape"},
 }
 
 // strays names the tensors that are no part of a plain LoRA adapter, by kind.

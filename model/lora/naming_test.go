@@ -59,7 +59,8 @@ func TestNamings(t *testing.T) {
 // TestOriginalNamings: the fused layers of the original under every naming over its modules, the final layer's halves the
 // other way round.
 func TestOriginalNamings(t *testing.T) {
-	want := one(t, Spec{Targets: []string{"transformer_blocks.0.attn.to_q", "transformer_blocks.0.attn.to_k", "transformer_blocks.0.attn.to_v", "to_out.0", "norm_out.linear"}, Rank: 2, Alpha: 2})
+	want := one(t, Spec{Targets: []string{"transformer_blocks.0.attn.to_q", "transformer_blocks.0.attn.to_k",
+		"transformer_blocks.0.attn.to_v", "to_out.0", "norm_out.linear"}, Rank: 2, Alpha: 2})
 	tensors, err := want.kohyaTensors(layers, safetensors.F32)
 	if err != nil {
 		t.Fatal(err)
@@ -101,14 +102,16 @@ func TestXLabs(t *testing.T) {
 		Layer{Name: "single_transformer_blocks.0.proj_out", In: 14, Out: 6, Group: "p", Original: "single_blocks.0.linear2"})
 	var list []safetensors.Tensor
 	for path, shape := range map[string][2]int{
-		"double_blocks.0.processor.qkv_lora1": {6, 12}, "double_blocks.0.processor.proj_lora1": {4, 6}, "double_blocks.0.processor.proj_lora2": {4, 6},
+		"double_blocks.0.processor.qkv_lora1": {6, 12}, "double_blocks.0.processor.proj_lora1": {4,
+			6}, "double_blocks.0.processor.proj_lora2": {4, 6},
 		"single_blocks.0.processor.qkv_lora": {6, 12}, "single_blocks.0.processor.proj_lora": {14, 6},
 	} {
 		up := make([]float32, shape[1]*2)
 		for i := range up {
 			up[i] = float32(i + 1)
 		}
-		list = append(list, numbered(path+".down.weight", 1, 2, shape[0]), safetensors.Float32s(path+".up.weight", safetensors.F32, []int{shape[1], 2}, up))
+		list = append(list, numbered(path+".down.weight", 1, 2, shape[0]), safetensors.Float32s(path+".up.weight", safetensors.F32,
+			[]int{shape[1], 2}, up))
 	}
 	a, err := Load(write(t, list...), model)
 	if err != nil {
@@ -135,7 +138,8 @@ func TestAlphas(t *testing.T) {
 	for _, name := range []string{".alpha", ".lora_alpha", ".lora_A.alpha"} {
 		for _, shape := range [][]int{nil, {1}, {1, 1}} {
 			for _, dtype := range []safetensors.DType{safetensors.F32, safetensors.F64, safetensors.BF16, safetensors.F16} {
-				list := append(pair(q, ".lora_A.weight", ".lora_B.weight", 6, 4, 2), safetensors.Float32s(q+name, dtype, shape, []float32{6}))
+				list := append(pair(q, ".lora_A.weight", ".lora_B.weight", 6, 4, 2), safetensors.Float32s(q+name, dtype, shape,
+					[]float32{6}))
 				if a, err := Load(write(t, list...), layers); err != nil || a.Modules[0].Scale() != 3 {
 					t.Errorf("%s %v %s: %v", name, shape, dtype, err)
 				}
@@ -151,7 +155,8 @@ func TestStrays(t *testing.T) {
 		names = append(names, fmt.Sprintf("x.%d.dora_scale", i), fmt.Sprintf("x.%d.what", i))
 	}
 	got := strays(append(names, "x.lokr_w1", "x.diff_b"))
-	want := []string{"no part of a plain LoRA adapter", "no plain LoRA but DoRA", "no plain LoRA but LoKr", "no plain LoRA but whole weight differences"}
+	want := []string{"no part of a plain LoRA adapter", "no plain LoRA but DoRA", "no plain LoRA but LoKr",
+		"no plain LoRA but whole weight differences"}
 	if len(got) != len(want) || strays(nil) != nil {
 		t.Fatalf("%q", got)
 	}

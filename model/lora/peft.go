@@ -180,7 +180,8 @@ func refuseVariants(fields map[string]json.RawMessage) error {
 		// numbers are left.
 		switch value.(type) {
 		case bool, map[string]any:
-			return fmt.Errorf("%s is %s, which is not known here and may be no plain LoRA; merge it into its base, or train without", key, shorten(fields[key]))
+			return fmt.Errorf("%s is %s, which is not known here and may be no plain LoRA; merge it into its base, or train without",
+				key, shorten(fields[key]))
 		}
 	}
 	return nil

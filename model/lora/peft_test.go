@@ -77,7 +77,8 @@ func withHeader(t *testing.T, config string, more ...safetensors.Tensor) string 
 // prefixed is a config as diffusers puts it in a header, with that of a text encoder beside it.
 func prefixed(t *testing.T, config string) string {
 	t.Helper()
-	own, all := map[string]json.RawMessage{}, map[string]json.RawMessage{"text_encoder.r": []byte("99"), "text_encoder.use_dora": []byte("true")}
+	own, all := map[string]json.RawMessage{}, map[string]json.RawMessage{"text_encoder.r": []byte("99"),
+		"text_encoder.use_dora": []byte("true")}
 	if err := json.Unmarshal([]byte(config), &own); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +148,8 @@ func TestPEFTRefusals(t *testing.T) {
 		`{"r": 2, "lora_alpha": ` + strings.Repeat(" ", maxConfig) + `2}`:     "longer than",
 	} {
 		for place, path := range map[string]string{PEFTConfigFile: peftFolder(t, config), headerKey: withHeader(t, config)} {
-			if _, err := Load(path, layers); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), place) && !strings.HasPrefix(want, "rank") {
+			if _, err := Load(path, layers); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(),
+				place) && !strings.HasPrefix(want, "rank") {
 				t.Errorf("%.80s: error %v, want one with %q and %s", config, err, want, place)
 			}
 		}

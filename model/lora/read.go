@@ -120,7 +120,8 @@ func read(file safetensors.Source, layers []Layer, config *peft) (*Adapter, erro
 			return nil, err
 		}
 	}
-	r := &reader{file: file, config: config, layers: layers, namings: newNamings(layers), ranks: writtenRanks(file), found: map[int]loaded{}}
+	r := &reader{file: file, config: config, layers: layers, namings: newNamings(layers), ranks: writtenRanks(file),
+		found: map[int]loaded{}}
 	table := r.table()
 	paths := make([]string, 0, len(table))
 	for path := range table {
@@ -143,7 +144,8 @@ func read(file safetensors.Source, layers []Layer, config *peft) (*Adapter, erro
 		}
 	}
 	if alone > 0 {
-		r.notes = append(r.notes, fmt.Sprintf("no %s and no alpha comes with PEFT's names: that of %d modules is taken as their rank", PEFTConfigFile, alone))
+		r.notes = append(r.notes, fmt.Sprintf("no %s and no alpha comes with PEFT's names: that of %d modules is taken as their rank",
+			PEFTConfigFile, alone))
 	}
 	if unknown > 0 && unknown == len(paths) {
 		r.faults = append([]string{unknownNaming(paths[0])}, r.faults...)
@@ -184,7 +186,8 @@ func (r *reader) table() map[string]pieces {
 		for _, n := range texts {
 			total += n
 		}
-		r.notes = append(r.notes, fmt.Sprintf("%d tensors of text encoders (%s) are left out: only the transformer is adapted", total, strings.Join(prefixes, ", ")))
+		r.notes = append(r.notes, fmt.Sprintf("%d tensors of text encoders (%s) are left out: only the transformer is adapted", total,
+			strings.Join(prefixes, ", ")))
 	}
 	return table
 }
@@ -288,7 +291,8 @@ func (r *reader) adapter() (*Adapter, error) {
 		return nil, errors.New(strings.Join(r.faults, "; "))
 	}
 	if len(r.found) == 0 {
-		return nil, fmt.Errorf("no module of the transformer in the file, which holds %d tensors; %s", len(r.file.Names()), strings.Join(r.notes, "; "))
+		return nil, fmt.Errorf("no module of the transformer in the file, which holds %d tensors; %s", len(r.file.Names()),
+			strings.Join(r.notes, "; "))
 	}
 	indices := make([]int, 0, len(r.found))
 	for i := range r.found {

@@ -51,28 +51,41 @@ func TestBadFiles(t *testing.T) {
 		tensors []safetensors.Tensor
 		want    string
 	}{
-		"no B":           {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6)}, "not both A"},
-		"unknown module": {[]safetensors.Tensor{zeros("transformer.x.lora_A.weight", 2, 6), zeros("transformer.x.lora_B.weight", 4, 2)}, "module x is no linear layer"},
-		"wrong in":       {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 5), zeros(q+".lora_B.weight", 4, 2)}, "shape"},
-		"wrong out":      {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6), zeros(q+".lora_B.weight", 5, 2)}, "shape"},
-		"ranks differ":   {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6), zeros(q+".lora_B.weight", 4, 3)}, "shape"},
-		"rank 0":         {[]safetensors.Tensor{zeros(q+".lora_A.weight", 0, 6), zeros(q+".lora_B.weight", 4, 0)}, "rank 0"},
-		"DoRA":           {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6), zeros(q+".lora_B.weight", 4, 2), zeros(q+".lora_magnitude_vector", 4)}, "lora_magnitude_vector"},
-		"A twice":        {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6), zeros(q+".lora_down.weight", 2, 6), zeros(q+".lora_B.weight", 4, 2)}, "twice"},
+		"no B": {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6)}, "not both A"},
+		"unknown module": {[]safetensors.Tensor{zeros("transformer.x.lora_A.weight", 2, 6), zeros("transformer.x.lora_B.weight", 4, 2)},
+			"module x is no linear layer"},
+		"wrong in":     {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 5), zeros(q+".lora_B.weight", 4, 2)}, "shape"},
+		"wrong out":    {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6), zeros(q+".lora_B.weight", 5, 2)}, "shape"},
+		"ranks differ": {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6), zeros(q+".lora_B.weight", 4, 3)}, "shape"},
+		"rank 0":       {[]safetensors.Tensor{zeros(q+".lora_A.weight", 0, 6), zeros(q+".lora_B.weight", 4, 0)}, "rank 0"},
+		"DoRA": {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6), zeros(q+".lora_B.weight", 4, 2),
+			zeros(q+".lora_magnitude_vector", 4)}, "lora_magnitude_vector"},
+		"A twice": {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6), zeros(q+".lora_down.weight", 2, 6),
+			zeros(q+".lora_B.weight", 4, 2)}, "twice"},
 		"two namings": {[]safetensors.Tensor{
-			safetensors.Float32s("lora_unet_double_blocks_0_img_attn_proj.lora_down.weight", safetensors.F32, []int{1, 4}, []float32{1, 1, 1, 1}), zeros("lora_unet_double_blocks_0_img_attn_proj.lora_up.weight", 6, 1),
-			zeros("transformer_blocks.0.attn.to_out.0.lora_A.weight", 1, 4), zeros("transformer_blocks.0.attn.to_out.0.lora_B.weight", 6, 1),
+			safetensors.Float32s("lora_unet_double_blocks_0_img_attn_proj.lora_down.weight", safetensors.F32, []int{1, 4}, []float32{1,
+				1, 1, 1}), zeros("lora_unet_double_blocks_0_img_attn_proj.lora_up.weight", 6, 1),
+			zeros("transformer_blocks.0.attn.to_out.0.lora_A.weight", 1, 4), zeros("transformer_blocks.0.attn.to_out.0.lora_B.weight",
+				6, 1),
 		}, "two namings"},
-		"NaN":          {[]safetensors.Tensor{numbered(q+".lora_A.weight", nan, 2, 6), zeros(q+".lora_B.weight", 4, 2)}, "lora_A.weight holds NaN at element 11"},
-		"infinite B":   {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6), numbered(q+".lora_B.weight", inf, 4, 2)}, "lora_B.weight holds +Inf at element 7"},
-		"NaN alpha":    {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6), zeros(q+".lora_B.weight", 4, 2), numbered(q+".alpha", nan, 1)}, "alpha holds NaN"},
-		"two adapters": {[]safetensors.Tensor{zeros(q+".lora_A.x.weight", 2, 6), zeros(q+".lora_B.x.weight", 4, 2), zeros(q+".lora_A.y.weight", 2, 6)}, "several adapters in the file: x, y"},
+		"NaN": {[]safetensors.Tensor{numbered(q+".lora_A.weight", nan, 2, 6), zeros(q+".lora_B.weight", 4, 2)},
+			"lora_A.weight holds NaN at element 11"},
+		"infinite B": {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6), numbered(q+".lora_B.weight", inf, 4, 2)},
+			"lora_B.weight holds +Inf at element 7"},
+		"NaN alpha": {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6), zeros(q+".lora_B.weight", 4, 2), numbered(q+".alpha",
+			nan, 1)}, "alpha holds NaN"},
+		"two adapters": {[]safetensors.Tensor{zeros(q+".lora_A.x.weight", 2, 6), zeros(q+".lora_B.x.weight", 4, 2),
+			zeros(q+".lora_A.y.weight", 2, 6)}, "several adapters in the file: x, y"},
 		"LoHa":         {[]safetensors.Tensor{zeros("lycoris_x.hada_w1_a", 2, 6)}, "no plain LoRA but LoHa"},
 		"control LoRA": {[]safetensors.Tensor{zeros("double_blocks.0.img_attn.norm.key_norm.scale", 4)}, "trained norms"},
-		"alien":        {[]safetensors.Tensor{zeros("lora_unet_down_blocks_0_to_q.lora_down.weight", 2, 6), zeros("lora_unet_down_blocks_0_to_q.lora_up.weight", 4, 2)}, "naming lora_unet_down_blocks_N_to_q is not known; known are diffusers"},
-		"text only":    {[]safetensors.Tensor{zeros("lora_te1_x.lora_down.weight", 2, 6), zeros("lora_te1_x.lora_up.weight", 4, 2)}, "no module of the transformer"},
-		"alpha of two": {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6), zeros(q+".lora_B.weight", 4, 2), zeros(q+".alpha", 2)}, "alpha"},
-		"nothing":      {nil, "no module"},
+		"alien": {[]safetensors.Tensor{zeros("lora_unet_down_blocks_0_to_q.lora_down.weight", 2, 6),
+			zeros("lora_unet_down_blocks_0_to_q.lora_up.weight", 4,
+				2)}, "naming lora_unet_down_blocks_N_to_q is not known; known are diffusers"},
+		"text only": {[]safetensors.Tensor{zeros("lora_te1_x.lora_down.weight", 2, 6), zeros("lora_te1_x.lora_up.weight", 4, 2)},
+			"no module of the transformer"},
+		"alpha of two": {[]safetensors.Tensor{zeros(q+".lora_A.weight", 2, 6), zeros(q+".lora_B.weight", 4, 2), zeros(q+".alpha", 2)},
+			"alpha"},
+		"nothing": {nil, "no module"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -88,7 +101,8 @@ func TestBadFiles(t *testing.T) {
 
 // TestAllFaultsAtOnce: an error names every module that is wrong, not the first.
 func TestAllFaultsAtOnce(t *testing.T) {
-	_, err := Load(write(t, zeros("x.lora_A.weight", 1, 1), zeros("x.lora_B.weight", 1, 1), zeros("y.lora_A.weight", 1, 1), zeros("stray", 1)), layers)
+	_, err := Load(write(t, zeros("x.lora_A.weight", 1, 1), zeros("x.lora_B.weight", 1, 1), zeros("y.lora_A.weight", 1, 1),
+		zeros("stray", 1)), layers)
 	if err == nil {
 		t.Fatal("loaded")
 	}
@@ -160,9 +174,10 @@ func TestFolders(t *testing.T) {
 		"beside diffusers'": {[]string{DiffusersFile, PEFTConfigFile}, "", 8, ""},
 		"diffusers":         {[]string{DiffusersFile, "other.safetensors"}, "", 2, ""},
 		"the only file":     {[]string{"my style.safetensors", "README.md"}, "", 2, ""},
-		"two files":         {[]string{"a.safetensors", "b.safetensors"}, "", 0, "several adapters in the folder, a.safetensors, b.safetensors"},
-		"two known files":   {[]string{PEFTFile, DiffusersFile}, "", 0, "several adapters"},
-		"a pickle":          {[]string{"adapter_model.bin"}, "", 0, "no .safetensors file"},
+		"two files": {[]string{"a.safetensors", "b.safetensors"}, "", 0,
+			"several adapters in the folder, a.safetensors, b.safetensors"},
+		"two known files": {[]string{PEFTFile, DiffusersFile}, "", 0, "several adapters"},
+		"a pickle":        {[]string{"adapter_model.bin"}, "", 0, "no .safetensors file"},
 	} {
 		folder := t.TempDir()
 		for _, f := range c.files {

@@ -92,7 +92,8 @@ func TestGroupsAreTheModules(t *testing.T) {
 			if (low == nil) != (wantA == nil) {
 				t.Fatalf("group %s: %+v for %d numbers", group, low, len(wantA))
 			}
-			if low != nil && (!slices.Equal(low.A.Floats(), wantA) || !slices.Equal(low.B.Floats(), wantB) || !slices.Equal(grads.A.Floats(), gradA) || !slices.Equal(grads.B.Floats(), gradB)) {
+			if low != nil && (!slices.Equal(low.A.Floats(), wantA) || !slices.Equal(low.B.Floats(), wantB) ||
+				!slices.Equal(grads.A.Floats(), gradA) || !slices.Equal(grads.B.Floats(), gradB)) {
 				t.Fatalf("group %s holds other numbers than its modules", group)
 			}
 			if low != nil {

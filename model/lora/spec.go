@@ -106,7 +106,8 @@ func numbers(what string, list []string, layers []Layer, fallback float64) ([]fl
 func (s Spec) choose(layers []Layer) ([]Layer, error) {
 	for _, t := range s.Targets {
 		if !slices.ContainsFunc(layers, func(l Layer) bool { return l.targeted(t) }) {
-			return nil, fmt.Errorf("target %q matches no linear layer of the model%s", t, didYouMean(t, append(endings(layers), AllLinear)))
+			return nil, fmt.Errorf("target %q matches no linear layer of the model%s", t, didYouMean(t,
+				append(endings(layers), AllLinear)))
 		}
 	}
 	chosen, err := Match(layers, s.Targets)

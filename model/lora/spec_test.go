@@ -42,7 +42,8 @@ func TestNewAdaptersStartAsTheBase(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, m := range a.Modules {
-		if asked[i] != m.Name || m.Scale() != 2 || a.A(m)[0] != float32(i+1) || slices.ContainsFunc(a.Delta(m), func(v float32) bool { return v != 0 }) {
+		if asked[i] != m.Name || m.Scale() != 2 || a.A(m)[0] != float32(i+1) || slices.ContainsFunc(a.Delta(m),
+			func(v float32) bool { return v != 0 }) {
 			t.Errorf("module %d, %s, asked as %s, scale %v", i, m.Name, asked[i], m.Scale())
 		}
 	}
@@ -75,12 +76,17 @@ func TestSpecs(t *testing.T) {
 		spec Spec
 		want []string
 	}{
-		"targets":    {Spec{Targets: []string{"to_q"}, Rank: 2, Alpha: 3}, []string{d + "to_q 2/3", s + "attn.to_q 2/3"}},
-		"exclude":    {Spec{Targets: []string{"to_q", "to_k"}, Exclude: []string{d + "to_q", s + "attn.to_k"}, Rank: 2, Alpha: 3}, []string{d + "to_k 2/3", s + "attn.to_q 2/3"}},
-		"one block":  {Spec{Targets: []string{"to_q"}, Blocks: []string{"single_transformer_blocks.0"}, Rank: 2, Alpha: 3}, []string{s + "attn.to_q 2/3"}},
-		"all-linear": {Spec{Targets: []string{AllLinear}, Blocks: []string{"single_transformer_blocks.0-0"}, Exclude: []string{"to_k", "to_v"}, Rank: 1, Alpha: 1}, []string{s + "attn.to_q 1/1", s + "proj_mlp 1/1"}},
-		"rsLoRA":     {Spec{Targets: []string{"norm_out.linear"}, Rank: 2, Alpha: 3, RankStabilised: true}, []string{"norm_out.linear 2/3 rs"}},
-		"patterns": {Spec{Targets: []string{"to_q", "to_k"}, Rank: 2, Alpha: 3, Ranks: []string{"^transformer_blocks.*=4", "to_q = 8"}, Alphas: []string{"single_.*q=0.5"}},
+		"targets": {Spec{Targets: []string{"to_q"}, Rank: 2, Alpha: 3}, []string{d + "to_q 2/3", s + "attn.to_q 2/3"}},
+		"exclude": {Spec{Targets: []string{"to_q", "to_k"}, Exclude: []string{d + "to_q", s + "attn.to_k"}, Rank: 2, Alpha: 3},
+			[]string{d + "to_k 2/3", s + "attn.to_q 2/3"}},
+		"one block": {Spec{Targets: []string{"to_q"}, Blocks: []string{"single_transformer_blocks.0"}, Rank: 2, Alpha: 3},
+			[]string{s + "attn.to_q 2/3"}},
+		"all-linear": {Spec{Targets: []string{AllLinear}, Blocks: []string{"single_transformer_blocks.0-0"}, Exclude: []string{"to_k",
+			"to_v"}, Rank: 1, Alpha: 1}, []string{s + "attn.to_q 1/1", s + "proj_mlp 1/1"}},
+		"rsLoRA": {Spec{Targets: []string{"norm_out.linear"}, Rank: 2, Alpha: 3, RankStabilised: true},
+			[]string{"norm_out.linear 2/3 rs"}},
+		"patterns": {Spec{Targets: []string{"to_q", "to_k"}, Rank: 2, Alpha: 3, Ranks: []string{"^transformer_blocks.*=4", "to_q = 8"},
+			Alphas: []string{"single_.*q=0.5"}},
 			[]string{d + "to_q 4/3", d + "to_k 4/3", s + "attn.to_q 8/0.5", s + "attn.to_k 2/3"}},
 		"looking ahead": {Spec{Targets: []string{"to_q", "to_k"}, Rank: 2, Alpha: 3, Ranks: []string{`^(?!single).*to_q=4`}},
 			[]string{d + "to_q 4/3", d + "to_k 2/3", s + "attn.to_q 2/3", s + "attn.to_k 2/3"}},
@@ -104,11 +110,14 @@ func TestBadSpecs(t *testing.T) {
 		{with(func(s *Spec) { s.Targets = nil }), []string{"match no linear layer"}},
 		{with(func(s *Spec) { s.Exclude = []string{"to_k"} }), []string{`exclusion "to_k"`, "did you mean to_q?"}},
 		{with(func(s *Spec) { s.Exclude = []string{"attn.to_q"} }), []string{"nothing is left"}},
-		{with(func(s *Spec) { s.Blocks = []string{"transformer_block.0"} }), []string{`blocks "transformer_block.0"`, "did you mean transformer_blocks?"}},
-		{with(func(s *Spec) { s.Blocks = []string{"transformer_blocks.0-18"} }), []string{"transformer_blocks.0-18", "the model has transformer_blocks.0-0"}},
+		{with(func(s *Spec) { s.Blocks = []string{"transformer_block.0"} }), []string{`blocks "transformer_block.0"`,
+			"did you mean transformer_blocks?"}},
+		{with(func(s *Spec) { s.Blocks = []string{"transformer_blocks.0-18"} }), []string{"transformer_blocks.0-18",
+			"the model has transformer_blocks.0-0"}},
 		{with(func(s *Spec) { s.Blocks = []string{"transformer_blocks"} }), []string{`"transformer_blocks"`, "KIND.FIRST-LAST"}},
 		{with(func(s *Spec) { s.Blocks = []string{"transformer_blocks.1-0"} }), []string{"end before they begin"}},
-		{with(func(s *Spec) { s.Targets, s.Blocks = []string{"to_out.0"}, []string{"single_transformer_blocks.0"} }), []string{"single_transformer_blocks.0", "no targeted module"}},
+		{with(func(s *Spec) { s.Targets, s.Blocks = []string{"to_out.0"}, []string{"single_transformer_blocks.0"} }),
+			[]string{"single_transformer_blocks.0", "no targeted module"}},
 		{with(func(s *Spec) { s.Ranks = []string{"to_k=4"} }), []string{`rank pattern "to_k"`, "did you mean to_q?"}},
 		{with(func(s *Spec) { s.Alphas = []string{"to_k=4"} }), []string{`alpha pattern "to_k"`}},
 		{with(func(s *Spec) { s.Ranks = []string{"to_q"} }), []string{"PATTERN=NUMBER"}},
@@ -141,7 +150,8 @@ func TestSlowPatternsEnd(t *testing.T) {
 func TestContradictions(t *testing.T) {
 	spec := Spec{Targets: []string{"to_q", "to_k"}, Rank: 2, Alpha: 3, Alphas: []string{"to_k=5"}}
 	a := one(t, spec)
-	for _, s := range []Spec{{}, spec, {Rank: 2}, {Targets: spec.Targets}, {Exclude: []string{"proj_mlp"}}, {Blocks: []string{"transformer_blocks.0", "single_transformer_blocks.0"}},
+	for _, s := range []Spec{{}, spec, {Rank: 2}, {Targets: spec.Targets}, {Exclude: []string{"proj_mlp"}},
+		{Blocks: []string{"transformer_blocks.0", "single_transformer_blocks.0"}},
 		{Alpha: 3, Alphas: spec.Alphas}, {Ranks: []string{"to_.=2"}}} {
 		if got, err := Contradictions(a, layers, s); err != nil || len(got) > 0 {
 			t.Errorf("%+v: %q, %v", s, got, err)
@@ -151,10 +161,12 @@ func TestContradictions(t *testing.T) {
 		spec Spec
 		want string
 	}{
-		{Spec{Targets: []string{"to_q", "to_k", "to_v"}}, "the adapter has not: transformer_blocks.0.attn.to_v, single_transformer_blocks.0.attn.to_v"},
+		{Spec{Targets: []string{"to_q", "to_k", "to_v"}},
+			"the adapter has not: transformer_blocks.0.attn.to_v, single_transformer_blocks.0.attn.to_v"},
 		{Spec{Targets: []string{"to_k"}}, "leave out: transformer_blocks.0.attn.to_q, single_transformer_blocks.0.attn.to_q"},
 		{Spec{Exclude: []string{"to_k"}}, "leave out: transformer_blocks.0.attn.to_k, single_transformer_blocks.0.attn.to_k"},
-		{Spec{Blocks: []string{"transformer_blocks.0"}}, "leave out: single_transformer_blocks.0.attn.to_q, single_transformer_blocks.0.attn.to_k"},
+		{Spec{Blocks: []string{"transformer_blocks.0"}},
+			"leave out: single_transformer_blocks.0.attn.to_q, single_transformer_blocks.0.attn.to_k"},
 		{Spec{Rank: 4}, "rank: transformer_blocks.0.attn.to_q has 2, not 4"},
 		{Spec{Alpha: 4}, "alpha: transformer_blocks.0.attn.to_q has 3, not 4"},
 		{Spec{Alpha: 3}, "alpha: transformer_blocks.0.attn.to_k has 5, not 3"},
@@ -190,7 +202,8 @@ func TestDistance(t *testing.T) {
 	name := rapid.StringMatching(`[a-c_.]{0,8}`)
 	rapid.Check(t, func(t *rapid.T) {
 		a, b, c := name.Draw(t, "a"), name.Draw(t, "b"), name.Draw(t, "c")
-		if d := distance(a, b); d != distance(b, a) || (d == 0) != (a == b) || d > max(len(a), len(b)) || d > distance(a, c)+distance(c, b) {
+		if d := distance(a, b); d != distance(b, a) || (d == 0) != (a == b) || d > max(len(a), len(b)) || d > distance(a, c)+distance(c,
+			b) {
 			t.Fatalf("%q and %q: %d", a, b, d)
 		}
 	})

@@ -128,7 +128,8 @@ func sameDeltas(t interface{ Fatalf(string, ...any) }, got, want *Adapter, limit
 
 // TestKohyaLayout: names, fused rows, the swapped halves of the final layer, and alphas that any reader divides by the rank.
 func TestKohyaLayout(t *testing.T) {
-	a := one(t, Spec{Targets: []string{"transformer_blocks.0.attn.to_k", "transformer_blocks.0.attn.to_v", "norm_out.linear"}, Rank: 2, Alpha: 8})
+	a := one(t, Spec{Targets: []string{"transformer_blocks.0.attn.to_k", "transformer_blocks.0.attn.to_v", "norm_out.linear"}, Rank: 2,
+		Alpha: 8})
 	folder := t.TempDir()
 	save(t, a, "kohya", folder)
 	file, err := safetensors.Open(filepath.Join(folder, KohyaFile))
@@ -165,7 +166,8 @@ func TestKohyaLayout(t *testing.T) {
 func TestAlphaTensors(t *testing.T) {
 	types := map[safetensors.DType]int{}
 	rapid.Check(t, func(t *rapid.T) {
-		m := Module{Rank: rapid.IntRange(1, 300).Draw(t, "rank"), Alpha: alphas().Draw(t, "alpha"), RankStabilised: rapid.Bool().Draw(t, "stable")}
+		m := Module{Rank: rapid.IntRange(1, 300).Draw(t, "rank"), Alpha: alphas().Draw(t, "alpha"), RankStabilised: rapid.Bool().Draw(t,
+			"stable")}
 		var b bytes.Buffer
 		if _, err := safetensors.Write(&b, []safetensors.Tensor{alphaTensor("alpha", m.Scale(), m.Rank)}, nil); err != nil {
 			t.Fatal(err)
@@ -189,7 +191,8 @@ func TestAlphaTensors(t *testing.T) {
 
 // TestConfigSaysRanksAndAlphas: the common ones, whole names for the others, and names that stand for these modules alone.
 func TestConfigSaysRanksAndAlphas(t *testing.T) {
-	a := one(t, Spec{Targets: []string{"to_q", "to_k"}, Rank: 4, Alpha: 1.2, RankStabilised: true, Ranks: []string{"^single.*to_q=2"}, Alphas: []string{"^trans.*to_k=3"}})
+	a := one(t, Spec{Targets: []string{"to_q", "to_k"}, Rank: 4, Alpha: 1.2, RankStabilised: true, Ranks: []string{"^single.*to_q=2"},
+		Alphas: []string{"^trans.*to_k=3"}})
 	var b bytes.Buffer
 	if _, err := a.Write(&b, safetensors.BF16); err != nil {
 		t.Fatal(err)
@@ -202,7 +205,8 @@ func TestConfigSaysRanksAndAlphas(t *testing.T) {
 	if err := json.Unmarshal([]byte(file.Metadata()[headerKey]), &got); err != nil {
 		t.Fatal(err)
 	}
-	text, _ := json.Marshal([]any{got["transformer.r"], got["transformer.lora_alpha"], got["transformer.use_rslora"], got["transformer.rank_pattern"], got["transformer.alpha_pattern"]})
+	text, _ := json.Marshal([]any{got["transformer.r"], got["transformer.lora_alpha"], got["transformer.use_rslora"],
+		got["transformer.rank_pattern"], got["transformer.alpha_pattern"]})
 	if want := `[4,1.2,true,{"^single_transformer_blocks\\.0\\.attn\\.to_q":2},{"^transformer_blocks\\.0\\.attn\\.to_k":3}]`; string(text) != want {
 		t.Errorf("config %s, want %s", text, want)
 	}
@@ -212,7 +216,8 @@ func TestConfigSaysRanksAndAlphas(t *testing.T) {
 	if got := one(t, Spec{Targets: []string{"to_out.0", "to_v"}, Rank: 1, Alpha: 1}).targetModules(); len(got.([]string)) != 3 {
 		t.Errorf("target modules %v", got)
 	}
-	last := build([]Module{{Layer: Layer{Name: "proj_out", In: 2, Out: 2}, Rank: 1, Alpha: 1}, {Layer: Layer{Name: "a.proj", In: 2, Out: 2}, Rank: 1, Alpha: 1}})
+	last := build([]Module{{Layer: Layer{Name: "proj_out", In: 2, Out: 2}, Rank: 1, Alpha: 1},
+		{Layer: Layer{Name: "a.proj", In: 2, Out: 2}, Rank: 1, Alpha: 1}})
 	if got := last.targetModules(); got != `(a\.proj|proj_out)` {
 		t.Errorf("target modules %v", got)
 	}
@@ -220,7 +225,8 @@ func TestConfigSaysRanksAndAlphas(t *testing.T) {
 
 func TestUnknownFormats(t *testing.T) {
 	a := one(t, Spec{Targets: []string{"to_q"}, Rank: 1, Alpha: 1})
-	if _, err := a.Files("gguf", layers, safetensors.F32); err == nil || !strings.Contains(err.Error(), "gguf") || !strings.Contains(err.Error(), "kohya") {
+	if _, err := a.Files("gguf", layers, safetensors.F32); err == nil || !strings.Contains(err.Error(), "gguf") ||
+		!strings.Contains(err.Error(), "kohya") {
 		t.Errorf("error %v", err)
 	}
 	a.Modules[0].Original = ""

@@ -10,7 +10,8 @@ import (
 // AdapterSpec is what the config says of the adapter: all of a fresh one, of model.adapter's what the user gave.
 func (r Recipe) AdapterSpec() lora.Spec {
 	c := r.Config.LoRA
-	return lora.Spec{Targets: c.Targets, Exclude: c.Exclude, Blocks: c.Blocks, Rank: c.Rank, Alpha: c.Alpha, RankStabilised: c.RSLoRA, Ranks: c.RankPattern, Alphas: c.AlphaPattern}
+	return lora.Spec{Targets: c.Targets, Exclude: c.Exclude, Blocks: c.Blocks, Rank: c.Rank, Alpha: c.Alpha, RankStabilised: c.RSLoRA,
+		Ranks: c.RankPattern, Alphas: c.AlphaPattern}
 }
 
 // FreshAdapter is what a run without model.adapter starts from: A drawn from the run's seed, B zero.
