@@ -7,13 +7,15 @@ import (
 )
 
 // left is the section of which nothing was given beside model.adapter.
-var left = LoRA{Targets: []string{}}
+var left = LoRA{Targets: []string{}, Exclude: []string{}, Blocks: []string{}, RankPattern: []string{}, AlphaPattern: []string{}}
 
 // What the user gives of lora stays, the rest is left to the adapter, and the resolved config keeps both.
 func TestAdapterBringsWhatIsNotGiven(t *testing.T) {
 	from := "model: {adapter: a.safetensors}\n"
 	given := left
 	given.Rank, given.Targets = 8, []string{"to_q"}
+	again := left
+	again.Rank = 16
 	for _, tc := range []struct {
 		name string
 		src  Sources
@@ -25,7 +27,7 @@ func TestAdapterBringsWhatIsNotGiven(t *testing.T) {
 		{"a file", Sources{Name: file(t, "preset: world\nlora: {rank: 8, targets: [to_q]}\n"+from)}, given},
 		{"a flag", Sources{Name: "world", Set: []string{"lora.rank=8", "lora.targets=to_q", "model.adapter=a"}}, given},
 		{"a variable", Sources{Name: "world", Environ: []string{"SCIFLUX_LORA_RANK=8", "SCIFLUX_LORA_TARGETS=to_q", "SCIFLUX_MODEL_ADAPTER=a"}}, given},
-		{"the preset's value again", Sources{Name: file(t, "preset: world\nlora: {rank: 16}\n"+from)}, LoRA{Targets: []string{}, Rank: 16}},
+		{"the preset's value again", Sources{Name: file(t, "preset: world\nlora: {rank: 16}\n"+from)}, again},
 	} {
 		c, err := Load(tc.src)
 		if err != nil {

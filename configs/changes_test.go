@@ -56,7 +56,7 @@ func others(f Field, v reflect.Value) []string {
 	case reflect.Float64:
 		return []string{fmt.Sprint(v.Float() + 0.5), fmt.Sprint(v.Float() / 2)}
 	case reflect.Slice:
-		return []string{"[y]"}
+		return []string{"[y]", "[y.0]", "[y=2]"}
 	case reflect.Array:
 		return []string{"[0.1, 0.2]"}
 	}

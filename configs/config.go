@@ -57,9 +57,9 @@ type Model struct {
 	// Pipeline folder in the Hugging Face layout (model_index.json, transformer, vae, text_encoder, text_encoder_2,
 	// tokenizer, tokenizer_2, scheduler), or `world` for the tiny one inside the binary.
 	Pipeline string `yaml:"pipeline" default:"world" valid:"nonempty"`
-	// Adapter to start from: a LoRA file or folder in diffusers, PEFT or kohya names. Empty: a fresh adapter. This starts
-	// a new run from weights; an interrupted run is continued with `sciflux resume`. Keys of lora can be left out then;
-	// those that are given must agree with it.
+	// Adapter to start from: a LoRA file or folder in any of the namings that docs/formats.md lists. Empty: a fresh adapter.
+	// This starts a new run from weights; an interrupted run is continued with `sciflux resume`. Keys of lora can be left
+	// out then; those that are given must agree with it.
 	Adapter string `yaml:"adapter"`
 	// Type that the matrices of the pipeline are kept in: auto as their files have them, f32, or bf16, which halves the
 	// memory of f32 files and rounds them once. Adapter and optimiser are always f32.
@@ -103,12 +103,25 @@ type Data struct {
 
 // LoRA says which weights are trained.
 type LoRA struct {
-	// Modules that get an adapter: those whose dotted name is a target or ends with "." and a target.
+	// Modules that get an adapter: those whose dotted name is a target or ends with "." and a target. The word all-linear
+	// stands for every linear layer that can be trained.
 	Targets []string `yaml:"targets" default:"[to_k, to_q, to_v, to_out.0]" valid:"nonempty"`
+	// Targeted modules that get none all the same, named as targets are.
+	Exclude []string `yaml:"exclude" default:"[]"`
+	// Blocks whose modules alone get an adapter, such as transformer_blocks.0-18 or single_transformer_blocks.20-37,
+	// counted from 0, both ends included. Empty: all, and what lies in no block.
+	Blocks []string `yaml:"blocks" default:"[]"`
 	// Rank of the two factors.
 	Rank int `yaml:"rank" default:"16" valid:">0"`
 	// Scale of the adapter is alpha/rank.
 	Alpha float64 `yaml:"alpha" default:"16" valid:">0"`
+	// Make the scale alpha/√rank instead (rank-stabilised LoRA).
+	RSLoRA bool `yaml:"rslora" default:"false"`
+	// Ranks of some modules, PATTERN=RANK: the first pattern counts that matches the module's name, or what follows a dot
+	// of it, to its end. Patterns are regular expressions as PEFT's rank_pattern has them, such as attn.to_q=32.
+	RankPattern []string `yaml:"rank_pattern" default:"[]"`
+	// Alphas of some modules, PATTERN=ALPHA, as PEFT's alpha_pattern.
+	AlphaPattern []string `yaml:"alpha_pattern" default:"[]"`
 	// Initial values of factor A: gaussian has standard deviation 1/rank (the authors), kaiming is uniform in ±1/√in.
 	// Factor B starts at zero.
 	Init string `yaml:"init" default:"gaussian" enum:"gaussian|kaiming"`

@@ -24,6 +24,7 @@ func (c *Config) check() problems {
 	}
 	c.checkName(&ps)
 	c.checkTraining(&ps)
+	c.LoRA.check(&ps)
 	c.checkInputs(&ps)
 	c.checkPaths(&ps)
 	c.checkSecrets(&ps)

@@ -3,6 +3,7 @@ package flux
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/sciflux/sciflux/engine"
@@ -75,9 +76,13 @@ func randomInput(c Config, seed uint64, b, t, n int) *Input {
 	return in
 }
 
-// randomAdapter adapts the targets; B is random as well, so that every gradient is alive.
+// randomAdapter adapts those targets that the model has; B is random as well, so that every gradient is alive.
 func randomAdapter(t testing.TB, c Config, seed uint64, targets []string, rank int, alpha float64) *lora.Adapter {
 	t.Helper()
+	targets = slices.DeleteFunc(slices.Clone(targets), func(name string) bool {
+		_, err := lora.Match(c.Layers(), []string{name})
+		return err != nil
+	})
 	ad, err := lora.New(c.Layers(), lora.Spec{Targets: targets, Rank: rank, Alpha: alpha}, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -43,6 +43,9 @@ func (c Config) Layers() []lora.Layer {
 	embedder := func(name, original string, in int) {
 		l.one("time_text_embed."+name, ".linear_1", original+".in_layer", in, w)
 		l.one("time_text_embed."+name, ".linear_2", original+".out_layer", w, w)
+		for i := len(l) - 2; i < len(l); i++ {
+			l[i].Conditioning = true
+		}
 	}
 	embedder("timestep_embedder", "time_in", sinusoids)
 	if c.GuidanceEmbed {
@@ -57,7 +60,8 @@ func (c Config) Layers() []lora.Layer {
 	for i := range c.SingleBlocks {
 		c.singleLayers(&l, singleName(i), fmt.Sprintf("single_blocks.%d.", i))
 	}
-	l.one("", "norm_out.linear", "", w, 2*w) // the original has its halves the other way round
+	l.one("", "norm_out.linear", finalModulation, w, 2*w)
+	l[len(l)-1].Swapped = true
 	l.one("", "proj_out", "final_layer.linear", w, c.OutChannels)
 	return l
 }

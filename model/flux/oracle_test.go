@@ -235,7 +235,7 @@ func newOracle(m *Model, in *Input, ad *lora.Adapter) *oracle {
 	if ad != nil {
 		for _, mod := range ad.Modules {
 			o.tape.adapters[mod.Name] = &adapter64{
-				a: newNumber(reference.Dense(widen(ad.A(mod)), mod.Rank, mod.In)), b: newNumber(reference.Dense(widen(ad.B(mod)), mod.Out, mod.Rank)), scale: mod.Scale,
+				a: newNumber(reference.Dense(widen(ad.A(mod)), mod.Rank, mod.In)), b: newNumber(reference.Dense(widen(ad.B(mod)), mod.Out, mod.Rank)), scale: float64(mod.Scale()),
 			}
 		}
 	}

@@ -16,7 +16,7 @@ func declareOriginal(m *Model, l *weights.Loader) func() {
 	originalOf := map[string]string{}
 	var order []lora.Layer
 	for _, d := range m.Layers() {
-		if d.Original != "" {
+		if !d.Swapped {
 			order = append(order, d)
 			originalOf[d.Name] = d.Original
 		}

@@ -1,10 +1,9 @@
 package lora
 
 import (
-	"fmt"
+	"math"
 	"slices"
 	"sort"
-	"strings"
 
 	"github.com/sciflux/sciflux/engine"
 )
@@ -16,17 +15,55 @@ type Layer struct {
 	// Group names the layers that multiply the same input, consecutive in the model's list, by the first of them.
 	Group string
 	// Original is the path of the layer, or of the fused layer it is rows of, in the original naming; its first row there
-	// is OriginalRow. Empty where the original layer has its rows in another order.
+	// is OriginalRow.
 	Original    string
 	OriginalRow int
+	// Swapped: the original has the two halves of the layer's rows the other way round (shift before scale).
+	Swapped bool
+	// Conditioning: the layer lies before the conditioning vector, to which no gradient flows; it cannot be trained.
+	Conditioning bool
 }
 
 // Module is the adapter of one layer. Its A [Rank, In] starts at element A of the flat buffer, its B [Out, Rank] at B.
 type Module struct {
 	Layer
 	Rank  int
-	Scale float64 // alpha/rank
-	A, B  int
+	Alpha float64
+	// RankStabilised: the scale is Alpha/√Rank instead of Alpha/Rank (rsLoRA, Kalajdzievski 2023).
+	RankStabilised bool
+	A, B           int
+}
+
+// Scale is alpha/rank, or alpha/√rank, rounded once to the float32 that kernels multiply with. Every use of a scale and
+// every file means this number, so that it is the same before and after it was written.
+func (m Module) Scale() float32 {
+	if m.RankStabilised {
+		return float32(m.Alpha / math.Sqrt(float64(m.Rank)))
+	}
+	return float32(m.Alpha / float64(m.Rank))
+}
+
+// finite tells whether a number is neither infinite nor NaN.
+func finite(v float32) bool { return v-v == 0 }
+
+// plainAlpha is an alpha with Scale = alpha/rank for readers that know no other rule. The product of a float32 and an
+// integer below 2²⁹ has no more than 53 bits, so it is exact.
+func (m Module) plainAlpha() float64 { return plainAlpha(m.Scale(), m.Rank) }
+
+func plainAlpha(scale float32, rank int) float64 { return float64(scale) * float64(rank) }
+
+// withRank is the module with another rank and the same scale.
+func (m Module) withRank(rank int) Module {
+	if rank == m.Rank {
+		return m
+	}
+	c := m
+	c.Rank, c.RankStabilised = rank, false
+	c.Alpha = m.Alpha * float64(rank) / float64(m.Rank)
+	if scale := m.Scale(); c.Scale() != scale {
+		c.Alpha = plainAlpha(scale, rank)
+	}
+	return c
 }
 
 // Parameters is the number of trained numbers.
@@ -38,58 +75,14 @@ func (m Module) Parameters() int { return m.Rank * (m.In + m.Out) }
 type Adapter struct {
 	Modules []Module
 	Weights *engine.Tensor // [Parameters()]
+	Notes   []string       // what a person should know of the file that it was read from, such as parts that were left out
 
-	index  map[string]int
-	groups map[string][]int // modules of each group, in order
-}
-
-// Spec says what a new adapter adapts.
-type Spec struct {
-	Targets []string // module names, or endings of them after a dot
-	Rank    int
-	Alpha   float64 // scale is Alpha/Rank
-}
-
-// New makes an adapter of every layer that a target matches. init fills the A of each module, in the order of Modules;
-// B is zero. It fails when no layer matches.
-func New(layers []Layer, s Spec, init func(m Module, a []float32)) (*Adapter, error) {
-	if s.Rank < 1 {
-		return nil, fmt.Errorf("new adapter: rank %d; give a rank of at least 1", s.Rank)
-	}
-	chosen, err := Match(layers, s.Targets)
-	if err != nil {
-		return nil, fmt.Errorf("new adapter: %w", err)
-	}
-	modules := make([]Module, len(chosen))
-	for i, l := range chosen {
-		modules[i] = Module{Layer: l, Rank: s.Rank, Scale: s.Alpha / float64(s.Rank)}
-	}
-	a := build(modules)
-	if init != nil {
-		for _, m := range a.Modules {
-			init(m, a.A(m))
-		}
-	}
-	return a, nil
-}
-
-// Match lists the layers that a target names: by the whole name, or by its end after a dot. It fails when there is none.
-func Match(layers []Layer, targets []string) ([]Layer, error) {
-	var chosen []Layer
-	for _, l := range layers {
-		if slices.ContainsFunc(targets, func(t string) bool { return l.Name == t || t != "" && strings.HasSuffix(l.Name, "."+t) }) {
-			chosen = append(chosen, l)
-		}
-	}
-	if len(chosen) == 0 {
-		return nil, fmt.Errorf("target modules %q match no linear layer; name whole layers or their ends after a dot, e.g. to_q, to_k, to_v, to_out.0", targets)
-	}
-	return chosen, nil
+	index map[string]int
 }
 
 // build lays modules out. They must be in the order of the model's layers, so that groups are consecutive.
 func build(modules []Module) *Adapter {
-	a := &Adapter{index: map[string]int{}, groups: map[string][]int{}}
+	a := &Adapter{index: map[string]int{}}
 	at := 0
 	for i := 0; i < len(modules); {
 		j := i
@@ -101,7 +94,6 @@ func build(modules []Module) *Adapter {
 			modules[k].B = at
 			at += modules[k].Rank * modules[k].Out
 			a.index[modules[k].Name] = k
-			a.groups[modules[k].Group] = append(a.groups[modules[k].Group], k)
 		}
 		i = j
 	}
@@ -141,6 +133,7 @@ func (a *Adapter) B(m Module) []float32 { return a.Weights.Floats()[m.B:][:m.Ran
 // Clone copies the adapter with its numbers.
 func (a *Adapter) Clone() *Adapter {
 	c := build(slices.Clone(a.Modules))
+	c.Notes = slices.Clone(a.Notes)
 	copy(c.Weights.Floats(), a.Weights.Floats())
 	return c
 }
@@ -164,7 +157,7 @@ func (a *Adapter) group(layers []string, flat *engine.Tensor) *engine.LowRank {
 		if first < 0 {
 			first = k
 		}
-		low.Ranks[i], low.Scales[i] = m.Rank, float32(m.Scale)
+		low.Ranks[i], low.Scales[i] = m.Rank, m.Scale()
 		nB, in = nB+m.Rank*m.Out, m.In
 	}
 	if first < 0 {

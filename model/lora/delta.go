@@ -2,7 +2,6 @@ package lora
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/store/safetensors"
@@ -18,7 +17,7 @@ func (a *Adapter) Delta(m Module) []float32 {
 }
 
 func (a *Adapter) deltaRow(dst []float32, m Module, o int) {
-	down, up := a.A(m), a.B(m)
+	down, up, scale := a.A(m), a.B(m), float64(m.Scale())
 	sums := make([]float64, m.In)
 	for k, b := range up[o*m.Rank:][:m.Rank] {
 		for i, v := range down[k*m.In:][:m.In] {
@@ -26,7 +25,7 @@ func (a *Adapter) deltaRow(dst []float32, m Module, o int) {
 		}
 	}
 	for i, s := range sums {
-		dst[i] = float32(m.Scale * s)
+		dst[i] = float32(scale * s)
 	}
 }
 
@@ -61,12 +60,4 @@ func at(w *engine.Weight, o, i int) float32 {
 		return safetensors.FromBFloat16(w.BF16[o*w.Stride+i])
 	}
 	return w.F32[o*w.Stride+i]
-}
-
-// sameScale is the scale that all modules have, or 0.
-func sameScale(modules []Module) float64 {
-	if slices.ContainsFunc(modules, func(m Module) bool { return m.Scale != modules[0].Scale }) {
-		return 0
-	}
-	return modules[0].Scale
 }

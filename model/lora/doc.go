@@ -5,6 +5,9 @@
 // The layers that multiply the same input (to_q, to_k, to_v) form a group: their As follow each other, then their Bs, so
 // that x·Aᵀ of a group is one product.
 //
-// Files: the diffusers naming (also bare, with lora_down and lora_up, with .alpha scalars), folders of peft, and the kohya
-// naming over the original fused layers.
+// The scale is alpha/rank, or alpha/√rank (rsLoRA), as the float32 number that kernels multiply with.
+//
+// Files are read in the namings of diffusers, peft, kohya's scripts, ComfyUI and ai-toolkit, OneTrainer, LyCORIS, XLabs and
+// of the original model, and written as diffusers', peft's and kohya's. A file is a stranger's: it is bounded, and what is
+// no plain LoRA of the unchanged base is refused by name.
 package lora

@@ -1,9 +1,11 @@
 package lora
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,20 +17,15 @@ import (
 
 // Names of adapter files in folders.
 const (
-	DiffusersFile = "pytorch_lora_weights.safetensors"
-	peftFile      = "adapter_model.safetensors"
-	peftConfig    = "adapter_config.json"
+	DiffusersFile  = "pytorch_lora_weights.safetensors"
+	PEFTFile       = "adapter_model.safetensors"
+	PEFTConfigFile = "adapter_config.json"
 )
 
-// pieces is what a file says about one key: a module, or a fused layer of the original naming.
-type pieces struct {
-	a, b  string // tensor names, "" if absent
-	alpha string
-}
-
-// Load reads an adapter of the given layers: a file in any of the known namings, or a folder of peft or of diffusers.
-// Every module keeps its own rank and scale. Unknown modules, tensors without their other half and shapes that do not
-// fit are errors that name all of them.
+// Load reads an adapter of the given layers: a file in any of the known namings, or a folder of peft, of diffusers, or
+// with one safetensors file. Every module keeps its own rank and alpha: those of its .alpha tensor, else those of
+// adapter_config.json or of the header, else alpha is the rank. Unknown modules, tensors without their other half and
+// shapes that do not fit are errors that name all of them; what is left out is told in Notes.
 func Load(path string, layers []Layer) (*Adapter, error) {
 	a, err := load(path, layers)
 	if err != nil {
@@ -42,15 +39,17 @@ func load(path string, layers []Layer) (*Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	scale := ownScale
+	folder := filepath.Dir(path)
 	if info.IsDir() {
-		config, err := readPEFT(filepath.Join(path, peftConfig))
-		switch {
-		case err == nil:
-			path, scale = filepath.Join(path, peftFile), config.scale
-		case errors.Is(err, fs.ErrNotExist):
-			path = filepath.Join(path, DiffusersFile)
-		default:
+		folder = path
+		if path, err = fileIn(folder); err != nil {
+			return nil, err
+		}
+	}
+	var config *peft
+	if name := filepath.Base(path); info.IsDir() || name == PEFTFile || name == DiffusersFile {
+		config, err = readPEFT(filepath.Join(folder, PEFTConfigFile))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
@@ -59,35 +58,54 @@ func load(path string, layers []Layer) (*Adapter, error) {
 		return nil, err
 	}
 	defer file.Close()
-	return read(file, layers, scale)
+	return read(file, layers, config)
 }
 
-// Read makes an adapter of the tensors of an open file, in any of the namings that say their scale in the file.
-func Read(file safetensors.Source, layers []Layer) (*Adapter, error) {
-	return read(file, layers, ownScale)
-}
-
-// ownScale is the scale of a module without further word: alpha/rank with its own alpha, which is 0 when absent, then 1.
-func ownScale(_ string, rank int, alpha float64, given bool) (float64, error) {
-	if !given {
-		return 1, nil
+// fileIn is the adapter's file in a folder: peft's, diffusers', or the only one.
+func fileIn(folder string) (string, error) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return "", err
 	}
-	return alpha / float64(rank), nil
+	var found, other []string
+	for _, e := range entries {
+		switch name := e.Name(); {
+		case name == PEFTFile || name == DiffusersFile:
+			found = append(found, name)
+		case strings.HasSuffix(name, ".safetensors"):
+			other = append(other, name)
+		}
+	}
+	if len(found) == 0 {
+		found = other
+	}
+	switch len(found) {
+	case 1:
+		return filepath.Join(folder, found[0]), nil
+	case 0:
+		return "", fmt.Errorf("no .safetensors file in the folder; save the adapter as safetensors, pickles (.bin, .pt) are not read")
+	}
+	return "", fmt.Errorf("several adapters in the folder, %s; name one of the files", some(found))
 }
 
-// scaler gives the scale of a module of some rank; alpha is the file's own, if given.
-type scaler = func(module string, rank int, alpha float64, given bool) (float64, error)
+// Read makes an adapter of the tensors of an open file, in any of the namings, with what its header says.
+func Read(file safetensors.Source, layers []Layer) (*Adapter, error) { return read(file, layers, nil) }
 
 // reader collects the modules of a file.
 type reader struct {
-	file   safetensors.Source
-	scale  scaler
-	byName map[string]int   // index in layers
-	fused  map[string][]int // indices of the layers that are rows of an original layer, by kohya key
-	layers []Layer
-	found  map[int]loaded
-	faults []string
+	file    safetensors.Source
+	config  *peft // what goes for modules without an .alpha of their own; nil: nothing is said
+	layers  []Layer
+	namings namings
+	ranks   map[string]int // of the parts of fused layers, where our own writer says them
+	found   map[int]loaded
+	faults  []string
+	notes   []string
+	empty   []string // parts of fused layers that have no columns
 }
+
+// pieces are the names of the tensors of one path; "" if absent.
+type pieces [3]string
 
 // loaded is a module with its numbers.
 type loaded struct {
@@ -95,116 +113,157 @@ type loaded struct {
 	a, b []float32
 }
 
-func read(file safetensors.Source, layers []Layer, scale scaler) (*Adapter, error) {
-	r := &reader{file: file, scale: scale, layers: layers, byName: map[string]int{}, fused: map[string][]int{}, found: map[int]loaded{}}
-	for i, l := range layers {
-		r.byName[l.Name] = i
-		if l.Original != "" {
-			key := kohyaKey(l.Original)
-			r.fused[key] = append(r.fused[key], i)
+func read(file safetensors.Source, layers []Layer, config *peft) (*Adapter, error) {
+	if config == nil {
+		var err error
+		if config, err = headerPEFT(file); err != nil {
+			return nil, err
 		}
 	}
+	r := &reader{file: file, config: config, layers: layers, namings: newNamings(layers), ranks: writtenRanks(file),
+		found: map[int]loaded{}}
 	table := r.table()
-	keys := make([]string, 0, len(table))
-	for key := range table {
-		keys = append(keys, key)
+	paths := make([]string, 0, len(table))
+	for path := range table {
+		paths = append(paths, path)
 	}
-	sort.Strings(keys)
-	for _, key := range keys {
-		if err := r.key(key, table[key]); err != nil {
+	sort.Strings(paths)
+	unknown, alone := 0, 0
+	for _, path := range paths {
+		bare, t, ok := r.namings.find(path)
+		if !ok {
+			unknown++
+			r.faults = append(r.faults, fmt.Sprintf("module %s is no linear layer of the model", bare))
+			continue
+		}
+		if strings.HasPrefix(path, peftPrefix) && table[path][pieceAlpha] == "" && r.config == nil {
+			alone++
+		}
+		if err := r.module(bare, t, table[path]); err != nil {
 			r.faults = append(r.faults, err.Error())
 		}
 	}
-	if len(r.faults) > 0 {
-		return nil, errors.New(strings.Join(r.faults, "; "))
+	if alone > 0 {
+		r.notes = append(r.notes, fmt.Sprintf("no %s and no alpha comes with PEFT's names: that of %d modules is taken as their rank",
+			PEFTConfigFile, alone))
 	}
-	if len(r.found) == 0 {
-		return nil, fmt.Errorf("no module in the file; it holds %d tensors", len(file.Names()))
+	if unknown > 0 && unknown == len(paths) {
+		r.faults = append([]string{unknownNaming(paths[0])}, r.faults...)
 	}
-	return r.adapter(), nil
+	return r.adapter()
 }
 
-// suffixes of tensor names and which piece they are.
-var suffixes = []struct {
-	text string
-	of   func(*pieces) *string
-}{
-	{".lora_A.weight", func(p *pieces) *string { return &p.a }},
-	{".lora_down.weight", func(p *pieces) *string { return &p.a }},
-	{".lora_B.weight", func(p *pieces) *string { return &p.b }},
-	{".lora_up.weight", func(p *pieces) *string { return &p.b }},
-	{".alpha", func(p *pieces) *string { return &p.alpha }},
-}
-
-// table sorts the tensors of the file by module.
+// table sorts the tensors of the file by path.
 func (r *reader) table() map[string]pieces {
-	table := map[string]pieces{}
+	table, texts, adapters := map[string]pieces{}, map[string]int{}, map[string]bool{}
+	var stray []string
 	for _, name := range r.file.Names() {
-		known := false
-		for _, s := range suffixes {
-			key, ok := strings.CutSuffix(name, s.text)
-			if !ok {
-				continue
-			}
-			key = strings.TrimPrefix(key, "base_model.model.")
-			key = strings.TrimPrefix(key, "transformer.")
-			p := table[key]
-			if field := s.of(&p); *field == "" {
-				*field, known = name, true
-				table[key] = p
-			}
+		if prefix, ok := textPrefix(name); ok {
+			texts[prefix]++
+			continue
 		}
-		if !known {
-			r.faults = append(r.faults, fmt.Sprintf("tensor %s is no part of a plain LoRA adapter, or given twice", name))
+		path, p, adapter, ok := cutPiece(name)
+		if !ok {
+			stray = append(stray, name)
+			continue
 		}
+		if adapter != "" {
+			adapters[adapter] = true
+		}
+		at := table[path]
+		if at[p] != "" {
+			r.faults = append(r.faults, fmt.Sprintf("%s is given twice, as %s and %s", path, at[p], name))
+		}
+		at[p] = name
+		table[path] = at
+	}
+	r.faults = append(r.faults, strays(stray)...)
+	if len(adapters) > 1 {
+		r.faults = append(r.faults, fmt.Sprintf("several adapters in the file: %s; keep one", strings.Join(sortedKeys(adapters), ", ")))
+	}
+	if prefixes := sortedKeys(texts); len(prefixes) > 0 {
+		total := 0
+		for _, n := range texts {
+			total += n
+		}
+		r.notes = append(r.notes, fmt.Sprintf("%d tensors of text encoders (%s) are left out: only the transformer is adapted", total,
+			strings.Join(prefixes, ", ")))
 	}
 	return table
 }
 
-// key reads one module, or all parts of a fused layer.
-func (r *reader) key(key string, p pieces) error {
-	if p.a == "" || p.b == "" {
-		return fmt.Errorf("module %s has not both A (lora_A, lora_down) and B (lora_B, lora_up)", key)
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
 	}
-	parts, kohya := r.fused[key]
-	if !kohya {
-		i, ok := r.byName[key]
-		if !ok {
-			return fmt.Errorf("module %s is no linear layer of the model", key)
-		}
-		parts = []int{i}
+	sort.Strings(keys)
+	return keys
+}
+
+// module reads what a path names: one module, or all parts of a fused layer.
+func (r *reader) module(path string, t target, p pieces) error {
+	if p[pieceA] == "" || p[pieceB] == "" {
+		return fmt.Errorf("module %s has not both A (lora_A, lora_down) and B (lora_B, lora_up)", path)
 	}
-	in, out := r.layers[parts[0]].In, 0
-	for _, i := range parts {
+	in, out := r.layers[t.parts[0]].In, 0
+	for _, i := range t.parts {
 		out += r.layers[i].Out
 	}
-	a, err := r.file.Float32(p.a, -1, in)
+	a, err := r.numbers(p[pieceA], -1, in)
 	if err != nil {
 		return err
 	}
 	rank := len(a) / in
 	if rank == 0 {
-		return fmt.Errorf("module %s has rank 0", key)
+		return fmt.Errorf("module %s has rank 0", path)
 	}
-	b, err := r.file.Float32(p.b, out, rank)
+	b, err := r.numbers(p[pieceB], out, rank)
 	if err != nil {
 		return err
 	}
-	alpha, err := r.alpha(p.alpha)
+	m, err := r.scaled(path, rank, p[pieceAlpha])
 	if err != nil {
 		return err
 	}
-	scale, err := r.scale(key, rank, alpha, p.alpha != "")
-	if err != nil {
-		return err
-	}
-	return r.split(parts, kohya, rank, scale, a, b)
+	return r.split(t, loaded{Module: m, a: a, b: b})
 }
 
-func (r *reader) alpha(name string) (float64, error) {
-	if name == "" {
-		return 0, nil
+// numbers reads a tensor and refuses what no training leaves behind.
+func (r *reader) numbers(name string, shape ...int) ([]float32, error) {
+	values, err := r.file.Float32(name, shape...)
+	if err != nil {
+		return nil, err
 	}
+	for i, v := range values {
+		if !finite(v) {
+			return nil, fmt.Errorf("tensor %s holds %v at element %d; take a checkpoint from before the training diverged", name, v, i)
+		}
+	}
+	return values, nil
+}
+
+// scaled is a module of some rank with the alpha that counts for its path.
+func (r *reader) scaled(path string, rank int, alpha string) (Module, error) {
+	if alpha == "" && r.config == nil {
+		return Module{Rank: rank, Alpha: float64(rank)}, nil
+	}
+	if alpha == "" {
+		return r.config.module(path, rank)
+	}
+	value, err := r.alpha(alpha)
+	if err != nil {
+		return Module{}, err
+	}
+	m := Module{Rank: rank, Alpha: value}
+	if !finite(m.Scale()) {
+		return Module{}, fmt.Errorf("tensor %s holds %v, which is no finite scale", alpha, value)
+	}
+	return m, nil
+}
+
+// alpha reads a scalar of any shape; float64 as it stands.
+func (r *reader) alpha(name string) (float64, error) {
 	v, err := r.file.Float32(name)
 	if err != nil {
 		return 0, err
@@ -212,59 +271,29 @@ func (r *reader) alpha(name string) (float64, error) {
 	if len(v) != 1 {
 		return 0, fmt.Errorf("%s has %d values, want one", name, len(v))
 	}
+	if info, _ := r.file.Info(name); info.DType == safetensors.F64 {
+		raw, err := r.file.Bytes(name)
+		if err != nil {
+			return 0, err
+		}
+		return math.Float64frombits(binary.LittleEndian.Uint64(raw)), nil
+	}
 	return float64(v[0]), nil
 }
 
-// split gives each part of a fused layer its rows of b, with all of a: the change of a part is scale·(its rows of b)·a. In
-// a fused layer, columns of a part's rows that are all zero are left out with their rows of a, which gives block-diagonal
-// files their parts' own ranks back; a part that is zero altogether is no module.
-func (r *reader) split(parts []int, fused bool, rank int, scale float64, a, b []float32) error {
-	for _, i := range parts {
-		l := r.layers[i]
-		if _, twice := r.found[i]; twice {
-			return fmt.Errorf("module %s is given in two namings", l.Name)
-		}
-		rows := b
-		if fused {
-			rows = b[l.OriginalRow*rank:][:l.Out*rank]
-		}
-		m := loaded{Module: Module{Layer: l, Rank: rank, Scale: scale}, a: a, b: rows}
-		if len(parts) > 1 {
-			m = m.compact()
-		}
-		if m.Rank > 0 {
-			r.found[i] = m
-		}
-	}
-	return nil
-}
-
-// compact leaves out the columns of b that are zero.
-func (m loaded) compact() loaded {
-	var columns []int
-	for k := range m.Rank {
-		for o := range m.Out {
-			if m.b[o*m.Rank+k] != 0 {
-				columns = append(columns, k)
-				break
-			}
-		}
-	}
-	c := loaded{Module: m.Module}
-	c.Rank = len(columns)
-	for _, k := range columns {
-		c.a = append(c.a, m.a[k*m.In:][:m.In]...)
-	}
-	for o := range m.Out {
-		for _, k := range columns {
-			c.b = append(c.b, m.b[o*m.Rank+k])
-		}
-	}
-	return c
-}
-
 // adapter lays the found modules out in the order of the model.
-func (r *reader) adapter() *Adapter {
+func (r *reader) adapter() (*Adapter, error) {
+	const shown = 12
+	if n := len(r.faults); n > shown {
+		r.faults = append(r.faults[:shown:shown], fmt.Sprintf("and %d more", n-shown))
+	}
+	if len(r.faults) > 0 {
+		return nil, errors.New(strings.Join(r.faults, "; "))
+	}
+	if len(r.found) == 0 {
+		return nil, fmt.Errorf("no module of the transformer in the file, which holds %d tensors; %s", len(r.file.Names()),
+			strings.Join(r.notes, "; "))
+	}
 	indices := make([]int, 0, len(r.found))
 	for i := range r.found {
 		indices = append(indices, i)
@@ -279,5 +308,9 @@ func (r *reader) adapter() *Adapter {
 		copy(a.A(a.Modules[k]), r.found[i].a)
 		copy(a.B(a.Modules[k]), r.found[i].b)
 	}
-	return a
+	if len(r.empty) > 0 {
+		r.notes = append(r.notes, fmt.Sprintf("parts of fused layers that no column belongs to get no adapter: %s", some(r.empty)))
+	}
+	a.Notes = r.notes
+	return a, nil
 }

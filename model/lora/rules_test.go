@@ -1,7 +1,6 @@
 package lora
 
 import (
-	"bytes"
 	"math"
 	"slices"
 	"testing"
@@ -16,7 +15,7 @@ import (
 // weight it is added to.
 func TestDeltaByDefinition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a := drawn(t, true)
+		a := drawn(t)
 		m := a.Modules[rapid.IntRange(0, len(a.Modules)-1).Draw(t, "module")]
 		delta, stride := a.Delta(m), m.In+rapid.IntRange(0, 2).Draw(t, "gap")
 		w := &engine.Weight{Out: m.Out, In: m.In, Stride: stride}
@@ -41,7 +40,7 @@ func TestDeltaByDefinition(t *testing.T) {
 				for k := range m.Rank {
 					want += float64(a.B(m)[o*m.Rank+k]) * float64(a.A(m)[k*m.In+i])
 				}
-				want *= m.Scale
+				want *= float64(m.Scale())
 				d := delta[o*m.In+i]
 				if math.Abs(float64(d)-want) > 1e-6*(1+math.Abs(want)) {
 					t.Fatalf("%s: change (%d, %d) is %v, want %v", m.Name, o, i, d, want)
@@ -61,7 +60,7 @@ func TestDeltaByDefinition(t *testing.T) {
 // with rank 0 where a layer has no adapter; gradients lie alike.
 func TestGroupsAreTheModules(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a := drawn(t, true)
+		a := drawn(t)
 		g := a.NewGradients()
 		for i := range g.Sum.Floats() {
 			g.Sum.Floats()[i] = float32(-i)
@@ -84,8 +83,8 @@ func TestGroupsAreTheModules(t *testing.T) {
 					continue
 				}
 				found++
-				if low == nil || low.Ranks[i] != m.Rank || low.Scales[i] != float32(m.Scale) {
-					t.Fatalf("%s of rank %d, scale %v in %+v", n, m.Rank, m.Scale, low)
+				if low == nil || low.Ranks[i] != m.Rank || low.Scales[i] != m.Scale() {
+					t.Fatalf("%s of rank %d, scale %v in %+v", n, m.Rank, m.Scale(), low)
 				}
 				wantA, wantB = append(wantA, a.A(m)...), append(wantB, a.B(m)...)
 				gradA, gradB = append(gradA, g.A(m)...), append(gradB, g.B(m)...)
@@ -93,7 +92,8 @@ func TestGroupsAreTheModules(t *testing.T) {
 			if (low == nil) != (wantA == nil) {
 				t.Fatalf("group %s: %+v for %d numbers", group, low, len(wantA))
 			}
-			if low != nil && (!slices.Equal(low.A.Floats(), wantA) || !slices.Equal(low.B.Floats(), wantB) || !slices.Equal(grads.A.Floats(), gradA) || !slices.Equal(grads.B.Floats(), gradB)) {
+			if low != nil && (!slices.Equal(low.A.Floats(), wantA) || !slices.Equal(low.B.Floats(), wantB) ||
+				!slices.Equal(grads.A.Floats(), gradA) || !slices.Equal(grads.B.Floats(), gradB)) {
 				t.Fatalf("group %s holds other numbers than its modules", group)
 			}
 			if low != nil {
@@ -113,7 +113,7 @@ func TestGroupsAreTheModules(t *testing.T) {
 // TestClonesAreEqualAndApart: a clone has the same modules and numbers in memory of its own.
 func TestClonesAreEqualAndApart(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a := drawn(t, true)
+		a := drawn(t)
 		c := a.Clone()
 		if !a.Same(c) || !slices.Equal(a.Weights.Floats(), c.Weights.Floats()) || !slices.Equal(a.Names(), c.Names()) {
 			t.Fatal("a clone differs")
@@ -122,81 +122,9 @@ func TestClonesAreEqualAndApart(t *testing.T) {
 		if a.Weights.Floats()[0] == c.Weights.Floats()[0] {
 			t.Fatal("a clone shares memory")
 		}
-		c.Modules[0].Scale++
+		c.Modules[0].Alpha++
 		if a.Same(c) {
 			t.Fatal("adapters of different scale are the same")
 		}
 	})
-}
-
-// TestTargets: whole names, or their ends after a dot; no parts of words, nothing empty.
-func TestTargets(t *testing.T) {
-	for target, want := range map[string]int{
-		"to_q": 2, "attn.to_q": 2, "0.attn.to_q": 2, "transformer_blocks.0.attn.to_q": 1, "single_transformer_blocks.0.attn.to_q": 1,
-		"q": 0, "o_q": 0, ".to_q": 0, "to_": 0, "": 0, "to_out": 0, "to_out.0": 1, "linear": 1, "norm_out.linear": 1, "TO_Q": 0,
-	} {
-		chosen, err := Match(layers, []string{target})
-		if len(chosen) != want || (err == nil) != (want > 0) {
-			t.Errorf("%q matches %d layers, want %d: %v", target, len(chosen), want, err)
-		}
-	}
-	twice, err := Match(layers, []string{"to_q", "attn.to_q"})
-	if err != nil || len(twice) != 2 {
-		t.Errorf("a layer that two targets match is chosen twice: %d, %v", len(twice), err)
-	}
-}
-
-// TestNewAdaptersStartAsTheBase: each A is drawn once, in the order of the modules, and with B zero nothing changes.
-func TestNewAdaptersStartAsTheBase(t *testing.T) {
-	var asked []string
-	a, err := New(layers, Spec{Targets: []string{"to_q", "to_k", "to_v", "proj_mlp"}, Rank: 3, Alpha: 6}, func(m Module, x []float32) {
-		asked = append(asked, m.Name)
-		if len(x) != 3*m.In {
-			t.Errorf("%s: %d numbers of A, want %d", m.Name, len(x), 3*m.In)
-		}
-		for i := range x {
-			x[i] = float32(len(asked))
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, m := range a.Modules {
-		if asked[i] != m.Name || m.Scale != 2 || a.A(m)[0] != float32(i+1) || slices.ContainsFunc(a.Delta(m), func(v float32) bool { return v != 0 }) {
-			t.Errorf("module %d, %s, asked as %s, scale %v", i, m.Name, asked[i], m.Scale)
-		}
-	}
-	if len(asked) != 7 || a.Parameters() != 3*(6*(6+4)+6+10) {
-		t.Errorf("%d modules, %d parameters", len(asked), a.Parameters())
-	}
-}
-
-// TestCutFilesAreRefused: a file that ends early at any byte is an error, never a smaller adapter.
-func TestCutFilesAreRefused(t *testing.T) {
-	a, err := New(layers, Spec{Targets: []string{"to_out.0"}, Rank: 1, Alpha: 1}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var whole bytes.Buffer
-	if _, err := a.Write(&whole, safetensors.F32); err != nil {
-		t.Fatal(err)
-	}
-	read := func(data []byte) error {
-		f, err := safetensors.Parse("adapter", data)
-		if err == nil {
-			_, err = Read(f, layers)
-		}
-		return err
-	}
-	if err := read(whole.Bytes()); err != nil {
-		t.Fatal(err)
-	}
-	for n := range whole.Len() {
-		if read(whole.Bytes()[:n]) == nil {
-			t.Fatalf("%d of %d bytes are read as an adapter", n, whole.Len())
-		}
-	}
-	if read(append(slices.Clone(whole.Bytes()), 0)) == nil {
-		t.Error("a byte too many is accepted")
-	}
 }

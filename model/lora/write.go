@@ -1,166 +1,144 @@
 package lora
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"sort"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/sciflux/sciflux/store/safetensors"
 )
 
-// metadata of every file, as the reference libraries write it.
-var metadata = map[string]string{"format": "pt"}
+// File is one file of an adapter in some format.
+type File struct {
+	Name  string
+	Write func(io.Writer) error
+}
 
-// Tensors are the adapter's tensors in diffusers naming, transformer.<module>.lora_A.weight and .lora_B.weight, stored as
-// dtype. Where the scale is not 1 a scalar .alpha says it. They are views: the adapter must not change before they are
-// written.
-func (a *Adapter) Tensors(dtype safetensors.DType) []safetensors.Tensor {
+// Formats lists the formats that Files writes.
+func Formats() []string { return []string{"diffusers", "kohya", "peft"} }
+
+// KohyaFile is the name of the adapter in kohya naming.
+const KohyaFile = "kohya_lora.safetensors"
+
+// Files are the adapter's files in a format, stored as dtype. layers are all of the model.
+func (a *Adapter) Files(format string, layers []Layer, dtype safetensors.DType) ([]File, error) {
+	file := func(name string, list []safetensors.Tensor, metadata map[string]string) File {
+		return File{name, func(w io.Writer) error { _, err := safetensors.Write(w, list, metadata); return err }}
+	}
+	switch format {
+	case "diffusers":
+		return []File{{DiffusersFile, func(w io.Writer) error { _, err := a.Write(w, dtype); return err }}}, nil
+	case "kohya":
+		list, err := a.kohyaTensors(layers, dtype)
+		if err != nil {
+			return nil, fmt.Errorf("write adapter in kohya naming: %w", err)
+		}
+		return []File{file(KohyaFile, list, map[string]string{"format": "pt", ranksKey: a.ranksText()})}, nil
+	case "peft":
+		config, err := jsonText(a.config())
+		if err != nil {
+			return nil, fmt.Errorf("write %s: %w", PEFTConfigFile, err)
+		}
+		return []File{
+			{PEFTConfigFile, func(w io.Writer) error { _, err := w.Write(append(config, '\n')); return err }},
+			file(PEFTFile, a.tensors(peftPrefix, dtype), map[string]string{"format": "pt"}),
+		}, nil
+	}
+	return nil, fmt.Errorf("write adapter: format %q is not known; known are %s", format, strings.Join(Formats(), ", "))
+}
+
+// Write writes the adapter in diffusers naming, transformer.<module>.lora_A.weight and .lora_B.weight, stored as dtype,
+// with ranks and alphas in the header as diffusers writes them. It has no .alpha tensors beside them: diffusers refuses a
+// file with both. The same adapter gives the same bytes.
+func (a *Adapter) Write(w io.Writer, dtype safetensors.DType) (int64, error) {
+	said := map[string]any{}
+	for key, value := range a.config() {
+		said["transformer."+key] = value
+	}
+	text, err := jsonText(said)
+	if err != nil {
+		return 0, fmt.Errorf("write %s: %w", headerKey, err)
+	}
+	return safetensors.Write(w, a.tensors("transformer.", dtype), map[string]string{"format": "pt", headerKey: string(text)})
+}
+
+// tensors are A and B of each module behind a prefix. They are views: the adapter must not change before they are written.
+func (a *Adapter) tensors(prefix string, dtype safetensors.DType) []safetensors.Tensor {
 	var list []safetensors.Tensor
 	for _, m := range a.Modules {
 		list = append(list,
-			safetensors.Float32s("transformer."+m.Name+".lora_A.weight", dtype, []int{m.Rank, m.In}, a.A(m)),
-			safetensors.Float32s("transformer."+m.Name+".lora_B.weight", dtype, []int{m.Out, m.Rank}, a.B(m)))
-		if m.Scale != 1 {
-			list = append(list, safetensors.Float32s("transformer."+m.Name+".alpha", safetensors.F32, nil, []float32{m.alpha()}))
-		}
+			safetensors.Float32s(prefix+m.Name+".lora_A.weight", dtype, []int{m.Rank, m.In}, a.A(m)),
+			safetensors.Float32s(prefix+m.Name+".lora_B.weight", dtype, []int{m.Out, m.Rank}, a.B(m)))
 	}
 	return list
 }
 
-// alpha is scale·rank.
-func (m Module) alpha() float32 { return float32(m.Scale * float64(m.Rank)) }
-
-// Write writes the adapter in diffusers naming. The same adapter gives the same bytes.
-func (a *Adapter) Write(w io.Writer, dtype safetensors.DType) (int64, error) {
-	return safetensors.Write(w, a.Tensors(dtype), metadata)
+// jsonText is JSON as Python's json.dumps(indent=2, sort_keys=True) has it.
+func jsonText(value any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	err := e.Encode(value)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-// Save writes the adapter in diffusers naming to a file, whole or not at all.
-func (a *Adapter) Save(path string, dtype safetensors.DType) error {
-	if err := safetensors.WriteFile(path, a.Tensors(dtype), metadata); err != nil {
-		return fmt.Errorf("save adapter: %w", err)
-	}
-	return nil
-}
-
-// SavePEFT writes the folder that peft writes: adapter_model.safetensors and adapter_config.json. Ranks and alphas that
-// differ between modules become patterns of whole module names.
-func (a *Adapter) SavePEFT(folder string, dtype safetensors.DType) error {
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return fmt.Errorf("save adapter: %w", err)
-	}
-	var list []safetensors.Tensor
-	for _, m := range a.Modules {
-		list = append(list,
-			safetensors.Float32s("base_model.model."+m.Name+".lora_A.weight", dtype, []int{m.Rank, m.In}, a.A(m)),
-			safetensors.Float32s("base_model.model."+m.Name+".lora_B.weight", dtype, []int{m.Out, m.Rank}, a.B(m)))
-	}
-	config, err := json.MarshalIndent(a.peftConfig(), "", "  ")
-	if err != nil {
-		return fmt.Errorf("save adapter: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(folder, peftConfig), append(config, '\n'), 0o644); err != nil {
-		return fmt.Errorf("save adapter: %w", err)
-	}
-	if err := safetensors.WriteFile(filepath.Join(folder, peftFile), list, metadata); err != nil {
-		return fmt.Errorf("save adapter: %w", err)
-	}
-	return nil
-}
-
-func (a *Adapter) peftConfig() map[string]any {
-	first := a.Modules[0]
-	ranks, alphas := map[string]int{}, map[string]float32{}
-	for _, m := range a.Modules {
-		// A key also matches after a dot: proj_out would name a layer of every single block, ^proj_out does not.
-		key := "^" + strings.ReplaceAll(m.Name, ".", `\.`)
-		if m.Rank != first.Rank {
-			ranks[key] = m.Rank
+// config is the adapter as peft's LoraConfig. The rank and alpha that most modules have are common, the others become
+// patterns of whole module names.
+func (a *Adapter) config() map[string]any {
+	stable := !slices.ContainsFunc(a.Modules, func(m Module) bool { return !m.RankStabilised })
+	ranks, alphas := make([]int, len(a.Modules)), make([]float64, len(a.Modules))
+	for i, m := range a.Modules {
+		ranks[i], alphas[i] = m.Rank, m.Alpha
+		if m.RankStabilised && !stable {
+			alphas[i] = m.plainAlpha()
 		}
-		if m.alpha() != first.alpha() {
-			alphas[key] = m.alpha()
+	}
+	rank, alpha := mostCommon(ranks), mostCommon(alphas)
+	rankOf, alphaOf := map[string]int{}, map[string]float64{}
+	for i, m := range a.Modules {
+		if ranks[i] != rank {
+			rankOf[exactKey(m.Name)] = ranks[i]
+		}
+		if alphas[i] != alpha {
+			alphaOf[exactKey(m.Name)] = alphas[i]
 		}
 	}
 	return map[string]any{
 		"peft_type": "LORA", "task_type": nil, "base_model_name_or_path": nil, "inference_mode": true,
-		"r": first.Rank, "lora_alpha": first.alpha(), "lora_dropout": 0.0, "target_modules": a.Names(),
-		"rank_pattern": ranks, "alpha_pattern": alphas, "bias": "none", "fan_in_fan_out": false, "init_lora_weights": true,
-		"modules_to_save": nil, "use_dora": false, "use_rslora": false,
+		"r": rank, "lora_alpha": alpha, "lora_dropout": 0, "target_modules": a.targetModules(),
+		"rank_pattern": rankOf, "alpha_pattern": alphaOf, "bias": "none", "fan_in_fan_out": false, "init_lora_weights": true,
+		"modules_to_save": nil, "use_dora": false, "use_rslora": stable,
 	}
 }
 
-// kohyaKey is the key of an original layer in the kohya naming.
-func kohyaKey(original string) string { return "lora_unet_" + strings.ReplaceAll(original, ".", "_") }
-
-// SaveKohya writes KohyaTensors to a file, whole or not at all.
-func (a *Adapter) SaveKohya(path string, layers []Layer, dtype safetensors.DType) error {
-	list, err := a.KohyaTensors(layers, dtype)
-	if err == nil {
-		err = safetensors.WriteFile(path, list, metadata)
+// targetModules names the modules. A name of a list also stands for modules that end with it after a dot, which proj_out
+// has to be kept from: then the names are one regular expression, which has to match the whole.
+func (a *Adapter) targetModules() any {
+	names := a.Names()
+	if !slices.ContainsFunc(names, func(n string) bool { return !strings.Contains(n, ".") }) {
+		return names
 	}
-	if err != nil {
-		return fmt.Errorf("save adapter in kohya naming: %w", err)
+	for i, n := range names {
+		names[i] = regexp.QuoteMeta(n)
 	}
-	return nil
+	return "(" + strings.Join(names, "|") + ")"
 }
 
-// KohyaTensors are the adapter's tensors in the kohya naming over the original fused layers: the parts of a fused layer
-// become one A of all their rows and one block-diagonal B. Scales that differ within a layer are folded into B. layers
-// are all of the model. Layers whose original has another order of rows cannot be written.
-func (a *Adapter) KohyaTensors(layers []Layer, dtype safetensors.DType) ([]safetensors.Tensor, error) {
-	rows, parts := map[string]int{}, map[string][]Module{}
-	for _, l := range layers {
-		rows[l.Original] += l.Out
+// mostCommon is the value that occurs most, the first of equals.
+func mostCommon[V comparable](values []V) V {
+	counts, best := map[V]int{}, values[0]
+	for _, v := range values {
+		counts[v]++
 	}
-	for _, m := range a.Modules {
-		if m.Original == "" {
-			return nil, fmt.Errorf("%s has its rows in another order there; leave it out of the targets", m.Name)
+	for _, v := range values {
+		if counts[v] > counts[best] {
+			best = v
 		}
-		parts[m.Original] = append(parts[m.Original], m)
 	}
-	originals := make([]string, 0, len(parts))
-	for o := range parts {
-		originals = append(originals, o)
-	}
-	sort.Strings(originals)
-	var list []safetensors.Tensor
-	for _, o := range originals {
-		list = append(list, a.fuse(kohyaKey(o), rows[o], parts[o], dtype)...)
-	}
-	return list, nil
-}
-
-// fuse is the three tensors of one original layer of so many rows.
-func (a *Adapter) fuse(key string, rows int, parts []Module, dtype safetensors.DType) []safetensors.Tensor {
-	rank, scale := 0, sameScale(parts)
-	var down []float32
-	for _, m := range parts {
-		rank += m.Rank
-		down = append(down, a.A(m)...)
-	}
-	up, column := make([]float32, rows*rank), 0
-	for _, m := range parts {
-		fold := float32(1)
-		if scale == 0 {
-			fold = float32(m.Scale)
-		}
-		for o := range m.Out {
-			for k, v := range a.B(m)[o*m.Rank:][:m.Rank] {
-				up[(m.OriginalRow+o)*rank+column+k] = fold * v
-			}
-		}
-		column += m.Rank
-	}
-	if scale == 0 {
-		scale = 1
-	}
-	return []safetensors.Tensor{
-		safetensors.Float32s(key+".lora_down.weight", dtype, []int{rank, parts[0].In}, down),
-		safetensors.Float32s(key+".lora_up.weight", dtype, []int{rows, rank}, up),
-		safetensors.Float32s(key+".alpha", safetensors.F32, nil, []float32{float32(scale * float64(rank))}),
-	}
+	return best
 }

@@ -7,11 +7,17 @@ import (
 	"github.com/sciflux/sciflux/random"
 )
 
+// AdapterSpec is what the config says of the adapter: all of a fresh one, of model.adapter's what the user gave.
+func (r Recipe) AdapterSpec() lora.Spec {
+	c := r.Config.LoRA
+	return lora.Spec{Targets: c.Targets, Exclude: c.Exclude, Blocks: c.Blocks, Rank: c.Rank, Alpha: c.Alpha, RankStabilised: c.RSLoRA,
+		Ranks: c.RankPattern, Alphas: c.AlphaPattern}
+}
+
 // FreshAdapter is what a run without model.adapter starts from: A drawn from the run's seed, B zero.
 func (r Recipe) FreshAdapter(layers []lora.Layer) (*lora.Adapter, error) {
-	c := r.Config.LoRA
-	return lora.New(layers, lora.Spec{Targets: c.Targets, Rank: c.Rank, Alpha: c.Alpha}, func(m lora.Module, a []float32) {
-		initialA(c.Init, r.key("lora "+m.Name), a, m)
+	return lora.New(layers, r.AdapterSpec(), func(m lora.Module, a []float32) {
+		initialA(r.Config.LoRA.Init, r.key("lora "+m.Name), a, m)
 	})
 }
 
