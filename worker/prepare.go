@@ -34,7 +34,7 @@ func (w *Worker) Prepare(ctx context.Context, spec run.Spec, m activities.Monito
 	if err := checkPaths(cfg); err != nil {
 		return out, err
 	}
-	return do(ctx, w, spec.Job(), m, func(r *opened.Run) (activities.PrepareResult, error) { return ready(ctx, r, m) })
+	return do(ctx, w, "prepare", spec.Job(), m, func(r *opened.Run) (activities.PrepareResult, error) { return ready(ctx, r, m) })
 }
 
 // ready looks through everything that the run will use.
@@ -44,8 +44,12 @@ func ready(ctx context.Context, r *opened.Run, m activities.Monitor) (activities
 	if err := sameInputs(ctx, r); err != nil {
 		return out, err
 	}
-	if _, err := checkpoint.Initial(r); err != nil {
+	initial, err := checkpoint.Initial(r)
+	if err != nil {
 		return out, err
+	}
+	for _, note := range initial.Notes {
+		m.Report(run.Progress{Stage: run.StagePrepare, Note: cfg.Model.Adapter + ": " + note, At: time.Now()})
 	}
 	for _, split := range cfg.Eval.Splits {
 		rows, err := r.Data.Test(split)

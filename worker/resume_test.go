@@ -128,7 +128,7 @@ func TestEveryNumberOfShardsGivesTheSamePairs(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer done()
-		pairs, err := training.EpochPairs(t.Context(), r, c)
+		pairs, err := training.EpochPairs(t.Context(), r, c, func() {})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -148,51 +148,52 @@ func (w *Worker) furnishData(ctx context.Context, r *opened.Run, cfg configs.Con
 
 // TrainSFT implements activities.Trainer.
 func (w *Worker) TrainSFT(ctx context.Context, c activities.SFTChunk, m activities.Monitor) (activities.ChunkResult, error) {
-	return do(ctx, w, c.Job, m, func(r *opened.Run) (activities.ChunkResult, error) { return training.SFT(ctx, r, c, m) })
+	return do(ctx, w, "train SFT", c.Job, m, func(r *opened.Run) (activities.ChunkResult, error) { return training.SFT(ctx, r, c, m) })
 }
 
 // TrainDPO implements activities.Trainer.
 func (w *Worker) TrainDPO(ctx context.Context, c activities.DPOChunk, m activities.Monitor) (activities.ChunkResult, error) {
-	return do(ctx, w, c.Job, m, func(r *opened.Run) (activities.ChunkResult, error) { return training.DPO(ctx, r, c, m) })
+	return do(ctx, w, "train DPO", c.Job, m, func(r *opened.Run) (activities.ChunkResult, error) { return training.DPO(ctx, r, c, m) })
 }
 
 // GeneratePairs implements activities.Sampler.
 func (w *Worker) GeneratePairs(ctx context.Context, c activities.PairShard, m activities.Monitor) (run.ObjectRef, error) {
-	return do(ctx, w, c.Job, m, func(r *opened.Run) (run.ObjectRef, error) { return sampling.Generate(ctx, r, c, m) })
+	return do(ctx, w, "generate pairs", c.Job, m, func(r *opened.Run) (run.ObjectRef, error) { return sampling.Generate(ctx, r, c, m) })
 }
 
 // ScorePairs implements activities.Sampler.
 func (w *Worker) ScorePairs(ctx context.Context, c activities.ScoreShard, m activities.Monitor) (activities.ScoreResult, error) {
-	return do(ctx, w, c.Job, m, func(r *opened.Run) (activities.ScoreResult, error) { return sampling.Score(ctx, r, c, m) })
+	return do(ctx, w, "score pairs", c.Job, m, func(r *opened.Run) (activities.ScoreResult, error) { return sampling.Score(ctx, r, c, m) })
 }
 
 // Evaluate implements activities.Evaluator.
 func (w *Worker) Evaluate(ctx context.Context, c activities.EvalShard, m activities.Monitor) (activities.EvalPart, error) {
-	return do(ctx, w, c.Job, m, func(r *opened.Run) (activities.EvalPart, error) { return measure.Evaluate(ctx, r, c, m) })
+	return do(ctx, w, "evaluate", c.Job, m, func(r *opened.Run) (activities.EvalPart, error) { return measure.Evaluate(ctx, r, c, m) })
 }
 
 // Summarise implements activities.Evaluator.
 func (w *Worker) Summarise(ctx context.Context, c activities.SummaryJob, m activities.Monitor) ([]run.EvalResult, error) {
-	return do(ctx, w, c.Job, m, func(r *opened.Run) ([]run.EvalResult, error) { return measure.Summarise(ctx, r, c) })
+	return do(ctx, w, "summarise", c.Job, m, func(r *opened.Run) ([]run.EvalResult, error) { return measure.Summarise(ctx, r, c) })
 }
 
 // Export implements activities.Publisher.
 func (w *Worker) Export(ctx context.Context, c activities.ExportJob, m activities.Monitor) (activities.ExportResult, error) {
-	return do(ctx, w, c.Job, m, func(r *opened.Run) (activities.ExportResult, error) { return publish.Export(ctx, r, c, m) })
+	return do(ctx, w, "export", c.Job, m, func(r *opened.Run) (activities.ExportResult, error) { return publish.Export(ctx, r, c, m) })
 }
 
 // Report implements activities.Publisher.
 func (w *Worker) Report(ctx context.Context, c activities.ReportJob, m activities.Monitor) (run.ObjectRef, error) {
-	return do(ctx, w, c.Job, m, func(r *opened.Run) (run.ObjectRef, error) { return publish.Report(ctx, r, c, m) })
+	return do(ctx, w, "write report", c.Job, m, func(r *opened.Run) (run.ObjectRef, error) { return publish.Report(ctx, r, c, m) })
 }
 
-// do opens a job's run and hands it to a room.
-func do[T any](ctx context.Context, w *Worker, job run.Job, m activities.Monitor, room func(*opened.Run) (T, error)) (T, error) {
+// do opens a job's run, hands it to a room, and gives what fails there its class.
+func do[T any](ctx context.Context, w *Worker, op string, job run.Job, m activities.Monitor, room func(*opened.Run) (T, error)) (T, error) {
 	r, done, err := w.open(ctx, job, m)
 	if err != nil {
 		var none T
 		return none, err
 	}
 	defer done()
-	return room(r)
+	out, err := room(r)
+	return out, classify(op, err)
 }

@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/sciflux/sciflux/model/lora"
 	"github.com/sciflux/sciflux/run"
@@ -101,15 +103,27 @@ func unreadable(name string, err error) error {
 func Initial(r *opened.Run) (*lora.Adapter, error) {
 	layers := r.Models.Pipeline.Transformer.Layers()
 	if path := r.Recipe.Config.Model.Adapter; path != "" {
-		a, err := lora.Load(path, layers)
-		if err != nil {
-			return nil, unreadable(path, err)
-		}
-		return a, nil
+		return given(r, path, layers)
 	}
 	a, err := r.Recipe.FreshAdapter(layers)
 	if err != nil {
 		return nil, run.Errorf(run.ClassConfig, "make adapter from", "lora.targets", "", "%w", err)
+	}
+	return a, nil
+}
+
+// given is the adapter that the config names, unless the config says otherwise of it than its file.
+func given(r *opened.Run, path string, layers []lora.Layer) (*lora.Adapter, error) {
+	a, err := lora.Load(path, layers)
+	if err != nil {
+		return nil, unreadable(path, err)
+	}
+	against, err := lora.Contradictions(a, layers, r.Recipe.AdapterSpec())
+	if err == nil && len(against) > 0 {
+		err = errors.New(strings.Join(against, "; "))
+	}
+	if err != nil {
+		return nil, run.Errorf(run.ClassConfig, "start from", "model.adapter "+path, "leave the lora keys out, or start without model.adapter", "%w", err)
 	}
 	return a, nil
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/sciflux/sciflux/dataset/world"
 	"github.com/sciflux/sciflux/eval"
-	"github.com/sciflux/sciflux/model/lora"
 	"github.com/sciflux/sciflux/reward"
 	"github.com/sciflux/sciflux/trainer"
 	"github.com/sciflux/sciflux/worker/data"
@@ -22,7 +21,8 @@ type picture struct {
 
 // draw generates n pictures of each row's prompt of a kind, row-major. first is the index of the first row in its split,
 // which keys the noises.
-func draw(ctx context.Context, r *opened.Run, rows []data.Row, first int, kind eval.Kind, n int, adapter *lora.Adapter) (reward.Images, error) {
+func (w work) draw(ctx context.Context, rows []data.Row, first int, kind eval.Kind, n int) (reward.Images, error) {
+	r := w.run
 	var wanted []picture
 	for i, row := range rows {
 		for k := range n {
@@ -32,7 +32,7 @@ func draw(ctx context.Context, r *opened.Run, rows []data.Row, first int, kind e
 	var all reward.Images
 	for len(wanted) > 0 {
 		batch := wanted[:min(r.Recipe.Batch(), len(wanted))]
-		images, err := drawBatch(ctx, r, batch, adapter)
+		images, err := w.drawBatch(ctx, batch)
 		if err != nil {
 			return all, err
 		}
@@ -41,7 +41,8 @@ func draw(ctx context.Context, r *opened.Run, rows []data.Row, first int, kind e
 	return all, nil
 }
 
-func drawBatch(ctx context.Context, r *opened.Run, batch []picture, adapter *lora.Adapter) (reward.Images, error) {
+func (w work) drawBatch(ctx context.Context, batch []picture) (reward.Images, error) {
+	r := w.run
 	size := r.Recipe.LatentSize()
 	start, texts := make([]float32, len(batch)*size), make([]string, len(batch))
 	for b, p := range batch {
@@ -57,7 +58,9 @@ func drawBatch(ctx context.Context, r *opened.Run, batch []picture, adapter *lor
 			p.noises.Step(step).Normal(dst[b*size : (b+1)*size])
 		}
 	}
-	t, err := trainer.Rollout(ctx, r.Models.Backend, r.Models.Pipeline.Transformer, adapter, r.Recipe.EvalSetting(), r.Recipe.EvalPlan(), start, len(batch), cond, noise)
+	set := r.Recipe.EvalSetting()
+	set.OnCall = w.monitor.Alive
+	t, err := trainer.Rollout(ctx, r.Models.Backend, r.Models.Pipeline.Transformer, w.adapter, set, r.Recipe.EvalPlan(), start, len(batch), cond, noise)
 	if err != nil {
 		return reward.Images{}, err
 	}

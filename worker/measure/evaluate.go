@@ -107,7 +107,7 @@ func (w work) measure(ctx context.Context, out *Part, rows []data.Row, first int
 	}
 	for _, kind := range eval.Kinds() {
 		n := w.run.Recipe.Pictures(kind)
-		images, err := draw(ctx, w.run, rows, first, kind, n, w.adapter)
+		images, err := w.draw(ctx, rows, first, kind, n)
 		if err != nil {
 			return err
 		}
@@ -127,7 +127,7 @@ func (w work) quick(ctx context.Context) (run.QuickEval, error) {
 	during := w.run.Recipe.Config.Eval.During
 	rows := w.rows[:min(during.Tuples, len(w.rows))]
 	tuples := make([]eval.Tuple, len(rows))
-	images, err := draw(ctx, w.run, rows, 0, eval.Implicit, during.Pictures, w.adapter)
+	images, err := w.draw(ctx, rows, 0, eval.Implicit, during.Pictures)
 	if err != nil {
 		return run.QuickEval{}, err
 	}

@@ -20,7 +20,7 @@ import (
 	"github.com/sciflux/sciflux/worker/opened"
 )
 
-// Export writes the adapter, a card, and where it came from. See activities.Publisher.
+// Export writes the adapter in diffusers', kohya's and peft's naming, a card, and where it came from. See activities.Publisher.
 func Export(ctx context.Context, r *opened.Run, c activities.ExportJob, m activities.Monitor) (activities.ExportResult, error) {
 	var out activities.ExportResult
 	adapter, err := checkpoint.Evaluated(ctx, r, c.Checkpoint)
@@ -40,6 +40,17 @@ func Export(ctx context.Context, r *opened.Run, c activities.ExportJob, m activi
 		return err
 	}); err != nil {
 		return out, err
+	}
+	for _, format := range []string{"kohya", "peft"} {
+		files, err := adapter.Files(format, r.Models.Pipeline.Transformer.Layers(), safetensors.F32)
+		if err != nil {
+			return out, err
+		}
+		for _, f := range files {
+			if _, err := put(format+"/"+f.Name, f.Write); err != nil {
+				return out, err
+			}
+		}
 	}
 	if _, err = put("README.md", func(w io.Writer) error { return card(w, r, c, adapter) }); err != nil {
 		return out, err
@@ -68,7 +79,7 @@ func card(w io.Writer, r *opened.Run, c activities.ExportJob, a *lora.Adapter) e
 	for _, e := range c.Results {
 		fmt.Fprintf(&b, "| %s | %s | %.2f | %.2f | %.3f | %.3f |\n", e.Split, report.VariantName(e.Variant), e.IP, e.EP, e.RI, e.JudgeIP)
 	}
-	b.WriteString("\nWith diffusers: `pipe.load_lora_weights(\"" + lora.DiffusersFile + "\")`.\n")
+	b.WriteString("\nWith diffusers: `pipe.load_lora_weights(\"" + lora.DiffusersFile + "\")`; `peft/` is for `PeftModel.from_pretrained`, `kohya/` for ComfyUI and kohya's scripts.\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }

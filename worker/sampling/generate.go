@@ -35,7 +35,7 @@ func Generate(ctx context.Context, r *opened.Run, c activities.PairShard, m acti
 		default:
 		}
 		start := time.Now()
-		if err := rollOut(ctx, r, out, out.Prompts[from:min(from+together, len(out.Prompts))], policy); err != nil {
+		if err := rollOut(ctx, r, out, out.Prompts[from:min(from+together, len(out.Prompts))], policy, m.Alive); err != nil {
 			return run.ObjectRef{}, err
 		}
 		m.Report(run.Progress{Stage: run.StageOFT, Epoch: c.Epoch, Note: "generating", StepSeconds: time.Since(start).Seconds(), At: time.Now()})
@@ -44,47 +44,41 @@ func Generate(ctx context.Context, r *opened.Run, c activities.PairShard, m acti
 }
 
 // rollOut samples the pictures of some prompts in one batch and appends them.
-func rollOut(ctx context.Context, r *opened.Run, out *pairs.Rollouts, part []pairs.Prompt, policy *lora.Adapter) error {
+func rollOut(ctx context.Context, r *opened.Run, out *pairs.Rollouts, part []pairs.Prompt, policy *lora.Adapter, alive func()) error {
 	samples := r.Recipe.Config.OFT.ImagesPerPrompt
-	texts := textsOf(part, samples)
+	texts := make([]string, len(part))
+	for i, p := range part {
+		texts[i] = p.Text
+	}
 	cond, err := r.Models.Conditioning(ctx, texts, r.Recipe.TextTokens())
 	if err != nil {
 		return err
 	}
-	size := r.Recipe.LatentSize()
-	start := make([]float32, len(texts)*size)
-	for b := range texts {
+	n, size := len(part)*samples, r.Recipe.LatentSize()
+	start := make([]float32, n*size)
+	for b := range n {
 		r.Recipe.StartNoise(part[b/samples].Number, b%samples).Normal(start[b*size : (b+1)*size])
 	}
 	noise := func(step int, dst []float32) {
-		for b := range texts {
+		for b := range n {
 			r.Recipe.StepNoise(part[b/samples].Number, b%samples, step).Normal(dst[b*size : (b+1)*size])
 		}
 	}
-	t, err := trainer.Rollout(ctx, r.Models.Backend, r.Models.Pipeline.Transformer, policy, r.Recipe.OFTSetting(), r.Recipe.Rollout(), start, len(texts), cond, noise)
+	set := r.Recipe.OFTSetting()
+	set.OnCall = alive
+	t, err := trainer.Rollout(ctx, r.Models.Backend, r.Models.Pipeline.Transformer, policy, set, r.Recipe.Rollout(), start, n, cond, noise)
 	if err != nil {
 		return err
 	}
 	for p := range part {
 		out.Latents = append(out.Latents, paths(t, p*samples, samples, size))
 	}
-	images, err := r.Models.Decode(ctx, t.Latents[len(t.Latents)-1], len(texts), r.Recipe.Grid)
+	images, err := r.Models.Decode(ctx, t.Latents[len(t.Latents)-1], n, r.Recipe.Grid)
 	if err != nil {
 		return err
 	}
 	out.Images = out.Images.Join(images)
 	return nil
-}
-
-// textsOf repeats each prompt's text for its samples.
-func textsOf(part []pairs.Prompt, samples int) []string {
-	texts := make([]string, 0, len(part)*samples)
-	for _, p := range part {
-		for range samples {
-			texts = append(texts, p.Text)
-		}
-	}
-	return texts
 }
 
 // paths are the states of some samples of a batch, from sample first on.

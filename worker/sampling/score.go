@@ -52,7 +52,7 @@ func score(ctx context.Context, r *opened.Run, rollouts *pairs.Rollouts, d rewar
 		return sc, nil
 	}
 	samples := r.Recipe.Config.OFT.ImagesPerPrompt
-	rewards, err := rate(ctx, r, textsOf(rollouts.Prompts, samples), rollouts.Images)
+	rewards, err := rate(ctx, r, each(rollouts.Prompts, samples, func(p pairs.Prompt) string { return p.Text }), rollouts.Images)
 	if err != nil {
 		return sc, err
 	}
@@ -60,7 +60,7 @@ func score(ctx context.Context, r *opened.Run, rollouts *pairs.Rollouts, d rewar
 	if err != nil {
 		return sc, err
 	}
-	subjects, err := masker.Find(ctx, rollouts.Images, objectsOf(rollouts.Prompts, samples))
+	subjects, err := masker.Find(ctx, rollouts.Images, each(rollouts.Prompts, samples, func(p pairs.Prompt) string { return p.Object }))
 	if err != nil {
 		return sc, err
 	}
@@ -89,15 +89,15 @@ func rate(ctx context.Context, r *opened.Run, texts []string, images reward.Imag
 	return scores, nil
 }
 
-// objectsOf repeats each prompt's object for its samples.
-func objectsOf(prompts []pairs.Prompt, samples int) []string {
-	objects := make([]string, 0, len(prompts)*samples)
+// each repeats what is said of a prompt for its samples.
+func each(prompts []pairs.Prompt, samples int, of func(pairs.Prompt) string) []string {
+	out := make([]string, 0, len(prompts)*samples)
 	for _, p := range prompts {
 		for range samples {
-			objects = append(objects, p.Object)
+			out = append(out, of(p))
 		}
 	}
-	return objects
+	return out
 }
 
 // detectorOf finds subjects in pictures of the world, which is told what tuple each picture is of; other data has none.

@@ -10,7 +10,6 @@ import (
 	"github.com/sciflux/sciflux/activities"
 	"github.com/sciflux/sciflux/run"
 	"github.com/sciflux/sciflux/store"
-	"github.com/sciflux/sciflux/trainer"
 	"github.com/sciflux/sciflux/worker/checkpoint"
 	"github.com/sciflux/sciflux/worker/opened"
 )
@@ -110,13 +109,4 @@ func resultOf(ctx context.Context, r *opened.Run, ref run.CheckpointRef) (activi
 	}
 	result, err := checkpoint.ReadResult(m)
 	return activities.ChunkResult{Checkpoint: ref, Summary: result.Summary}, err
-}
-
-// classify gives errors of the trainer their class.
-func classify(err error) error {
-	var bad *trainer.NonFiniteError
-	if errors.As(err, &bad) {
-		return &run.Error{Class: run.ClassNonFinite, Op: "train", Cause: err, Hint: "lower the learning rate"}
-	}
-	return err
 }

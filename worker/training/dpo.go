@@ -24,7 +24,7 @@ func DPO(ctx context.Context, r *opened.Run, c activities.DPOChunk, m activities
 	if err != nil {
 		return activities.ChunkResult{}, err
 	}
-	t, err := checkpoint.Begin(ctx, r, from, from.Stage != run.StageOFT, o.Optim, r.Recipe.OFTSetting())
+	t, err := checkpoint.Begin(ctx, r, from, from.Stage != run.StageOFT, o.Optim, watched(r.Recipe.OFTSetting(), m))
 	if err != nil {
 		return activities.ChunkResult{}, err
 	}
@@ -39,7 +39,7 @@ func DPO(ctx context.Context, r *opened.Run, c activities.DPOChunk, m activities
 	if err != nil {
 		return activities.ChunkResult{}, err
 	}
-	epoch, err := EpochPairs(ctx, r, c)
+	epoch, err := EpochPairs(ctx, r, c, m.Alive)
 	if err != nil {
 		return activities.ChunkResult{}, err
 	}
@@ -68,7 +68,7 @@ func (c *chunk) dpoStep(ctx context.Context, of activities.DPOChunk, group []tra
 	start, o := time.Now(), c.run.Recipe.Config.OFT
 	r, err := c.DPO(ctx, group, reference, c.run.Recipe.DPO())
 	if err != nil {
-		return classify(err)
+		return err
 	}
 	took, scores := time.Since(start).Seconds(), of.Summary
 	c.Stepped(r.StepResult, r.KL, r.Clamped, took)

@@ -11,12 +11,13 @@ import (
 	"github.com/sciflux/sciflux/worker/pairs"
 )
 
-// EpochPairs joins the epoch's trajectories and scores, in the order of the prompts' numbers whatever the shards were.
-func EpochPairs(ctx context.Context, r *opened.Run, c activities.DPOChunk) ([]trainer.Pair, error) {
+// EpochPairs joins the epoch's trajectories and scores, in the order of the prompts' numbers whatever the shards were. alive
+// is called after each prompt.
+func EpochPairs(ctx context.Context, r *opened.Run, c activities.DPOChunk, alive func()) ([]trainer.Pair, error) {
 	out := make([]trainer.Pair, r.Recipe.Config.OFT.PromptsPerEpoch)
 	found := 0
 	for i := range c.Rollouts {
-		n, err := joinShard(ctx, r, c, i, out)
+		n, err := joinShard(ctx, r, c, i, out, alive)
 		if err != nil {
 			return nil, err
 		}
@@ -29,7 +30,7 @@ func EpochPairs(ctx context.Context, r *opened.Run, c activities.DPOChunk) ([]tr
 }
 
 // joinShard puts the pairs of shard i into their places and counts them.
-func joinShard(ctx context.Context, r *opened.Run, c activities.DPOChunk, i int, out []trainer.Pair) (int, error) {
+func joinShard(ctx context.Context, r *opened.Run, c activities.DPOChunk, i int, out []trainer.Pair, alive func()) (int, error) {
 	rollouts, err := pairs.ReadRollouts(ctx, r.Objects, c.Rollouts[i])
 	if err != nil {
 		return 0, err
@@ -47,6 +48,7 @@ func joinShard(ctx context.Context, r *opened.Run, c activities.DPOChunk, i int,
 		if out[at].Conditioning, err = r.Models.Conditioning(ctx, []string{prompt.Text}, r.Recipe.TextTokens()); err != nil {
 			return 0, err
 		}
+		alive()
 	}
 	return len(rollouts.Prompts), nil
 }

@@ -22,7 +22,7 @@ func SFT(ctx context.Context, r *opened.Run, c activities.SFTChunk, m activities
 	if err != nil {
 		return activities.ChunkResult{}, err
 	}
-	t, err := checkpoint.Begin(ctx, r, from, false, r.Recipe.Config.SFT.Optim, r.Recipe.SFTSetting())
+	t, err := checkpoint.Begin(ctx, r, from, false, r.Recipe.Config.SFT.Optim, watched(r.Recipe.SFTSetting(), m))
 	if err != nil {
 		return activities.ChunkResult{}, err
 	}
@@ -50,13 +50,13 @@ func SFT(ctx context.Context, r *opened.Run, c activities.SFTChunk, m activities
 // sftStep takes one optimiser step and reports it.
 func (c *chunk) sftStep(ctx context.Context) error {
 	start, stage := time.Now(), c.manifest.Stage
-	examples, err := examplesOf(ctx, c.run, c.Step)
+	examples, err := c.examples(ctx)
 	if err != nil {
 		return err
 	}
 	r, err := c.SFT(ctx, examples)
 	if err != nil {
-		return classify(err)
+		return err
 	}
 	took := time.Since(start).Seconds()
 	c.Stepped(r, 0, 0, took)
@@ -70,22 +70,30 @@ func (c *chunk) sftStep(ctx context.Context) error {
 	return nil
 }
 
-// examplesOf are the micro-batches of the optimiser step after step.
-func examplesOf(ctx context.Context, r *opened.Run, step int) ([]trainer.Example, error) {
-	batches, err := r.Recipe.Batches(step, r.Data.Rows)
+// watched is a setting whose network calls are signs of life.
+func watched(s trainer.Setting, m activities.Monitor) trainer.Setting {
+	s.OnCall = m.Alive
+	return s
+}
+
+// examples are the micro-batches of the next optimiser step.
+func (c *chunk) examples(ctx context.Context) ([]trainer.Example, error) {
+	batches, err := c.run.Recipe.Batches(c.Step, c.run.Data.Rows)
 	if err != nil {
 		return nil, err
 	}
 	examples := make([]trainer.Example, len(batches))
 	for i, batch := range batches {
-		if examples[i], err = exampleOf(ctx, r, batch); err != nil {
+		if examples[i], err = c.example(ctx, batch); err != nil {
 			return nil, err
 		}
 	}
 	return examples, nil
 }
 
-func exampleOf(ctx context.Context, r *opened.Run, batch []recipe.Sample) (trainer.Example, error) {
+// example encodes the pictures and captions of a micro-batch.
+func (c *chunk) example(ctx context.Context, batch []recipe.Sample) (trainer.Example, error) {
+	r := c.run
 	var captions []string
 	var all [][]float32
 	for _, s := range batch {
@@ -93,6 +101,7 @@ func exampleOf(ctx context.Context, r *opened.Run, batch []recipe.Sample) (train
 		if err != nil {
 			return trainer.Example{}, err
 		}
+		c.monitor.Alive()
 		captions, all = append(captions, s.Caption), append(all, z)
 	}
 	cond, err := r.Models.Conditioning(ctx, captions, r.Recipe.TextTokens())
