@@ -52,6 +52,24 @@ func FromFloat16(h uint16) float32 {
 	}
 }
 
+// The values of the two 8-bit types. F8_E4M3 (a sign, 4 bits of exponent with bias 7, 3 of fraction) has no infinities:
+// its largest exponent holds numbers up to 448, and NaN where all bits are set. F8_E5M2 is the upper half of F16.
+var float8E4M3, float8E5M2 = func() (e4m3, e5m2 [256]float32) {
+	for b := range 256 {
+		e5m2[b] = FromFloat16(uint16(b) << 8)
+		exponent, fraction := b>>3&15, float64(b&7)/8
+		value := math.Ldexp(fraction, -6)
+		if exponent > 0 {
+			value = math.Ldexp(1+fraction, exponent-7)
+		}
+		if b&0x7f == 0x7f {
+			value = math.NaN()
+		}
+		e4m3[b] = float32(math.Copysign(value, float64(int8(b))))
+	}
+	return e4m3, e5m2
+}()
+
 // DecodeFloat32 converts len(dst) stored elements to float32. src may be unaligned and must hold exactly
 // len(dst) elements. Dtypes without whole-byte real elements are refused with class dtype.
 func DecodeFloat32(dst []float32, dtype DType, src []byte) error {
@@ -75,6 +93,14 @@ func DecodeFloat32(dst []float32, dtype DType, src []byte) error {
 	case F16:
 		for i := range dst {
 			dst[i] = FromFloat16(le.Uint16(src[2*i:]))
+		}
+	case F8E4M3, F8E5M2:
+		table := &float8E5M2
+		if dtype == F8E4M3 {
+			table = &float8E4M3
+		}
+		for i, b := range src {
+			dst[i] = table[b]
 		}
 	case F64:
 		for i := range dst {
