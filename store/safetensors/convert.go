@@ -9,6 +9,15 @@ import (
 // littleEndian tells whether memory has the byte order of the format.
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
+// Float32View shows stored F32 elements in place, where the machine's byte order and the alignment allow.
+func Float32View(raw []byte) ([]float32, bool) {
+	start := unsafe.Pointer(unsafe.SliceData(raw))
+	if len(raw) == 0 || !littleEndian || uintptr(start)%4 != 0 {
+		return nil, false
+	}
+	return unsafe.Slice((*float32)(start), len(raw)/4), true
+}
+
 // ToBFloat16 rounds to bfloat16 by nearest even. NaN stays NaN (quiet).
 func ToBFloat16(f float32) uint16 {
 	b := math.Float32bits(f)
