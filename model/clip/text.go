@@ -71,9 +71,6 @@ func (t *Text) declare(l *weights.Loader) {
 // Close releases the files.
 func (t *Text) Close() error { return t.close() }
 
-// chunkRows bounds the tokens worked on at once.
-const chunkRows = 4096
-
 // Forward gives the last hidden states after the final norm [B, L, C], and of each row the state at its end-of-text
 // token [B, C], as host tensors. ids are rows of length L, at most the config's positions. Attention is causal, so
 // padding after the end does not change the pooled state.
@@ -131,7 +128,7 @@ func (c TextConfig) end(row []int32) int {
 // encode runs the tower over chunks of whole rows and hands the states before the final norm to done.
 func (t *Text) encode(ctx context.Context, ids []int32, length int, done func(from, n int, h engine.View)) error {
 	c, batch := t.Config.Width, len(ids)/length
-	chunk := min(batch, max(1, chunkRows/length))
+	chunk := min(batch, weights.Chunk(length))
 	host := make([]float32, chunk*length*c)
 	position := make([]float32, c)
 	for from := 0; from < batch; from += chunk {

@@ -143,8 +143,10 @@ func TestKeysOfText(t *testing.T) {
 	}
 	for name, spoilt := range map[string][]byte{"cut": cache.held[key][:40], "empty": {}, "other": []byte("{}")} {
 		cache.held[key] = spoilt
-		if !slices.Equal(states(t, open(t, Options{Texts: cache}), "snow"), want) || !slices.Equal(states(t, open(t, Options{Texts: cache}), "snow"), want) {
-			t.Errorf("%s: other numbers", name)
+		for range 2 { // encoded again, and read
+			if !slices.Equal(states(t, open(t, Options{Texts: cache}), "snow"), want) {
+				t.Errorf("%s: other numbers", name)
+			}
 		}
 	}
 	entries := func() int { return len(cache.held) }

@@ -122,9 +122,6 @@ func (m *T5) Close() error {
 	return m.close()
 }
 
-// chunkRows bounds the tokens worked on at once.
-const chunkRows = 2048
-
 // Forward gives the last hidden states, after the final norm: a host tensor [B, L, C], padding included. ids are rows of
 // length L, padded with 0.
 func (m *T5) Forward(ctx context.Context, ids []int32, length int) (*engine.Tensor, error) {
@@ -140,7 +137,7 @@ func (m *T5) Forward(ctx context.Context, ids []int32, length int) (*engine.Tens
 	m.mu.Lock() // one bias in use
 	defer m.mu.Unlock()
 	m.prepareBias(length)
-	chunk := max(1, chunkRows/length)
+	chunk := weights.Chunk(length)
 	for from := 0; from < batch; from += chunk {
 		n := min(chunk, batch-from)
 		if err := m.encode(ctx, out.Floats()[from*length*c.Width:(from+n)*length*c.Width], engine.Layout{B: n, T: length}); err != nil {

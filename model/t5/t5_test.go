@@ -132,8 +132,9 @@ func TestPaddingIsSeen(t *testing.T) {
 // TestManyRowsAreWorkedOnInChunks: prompts on both sides of every chunk's edge are what they are alone.
 func TestManyRowsAreWorkedOnInChunks(t *testing.T) {
 	m := tinyT5(t)
-	const length, chunk = 64, chunkRows / 64
-	const batch = 2*chunk + 1
+	const length = 64
+	chunk := weights.Chunk(length)
+	batch := 2*chunk + 1
 	ids := make([]int32, length*batch)
 	for i := range ids {
 		ids[i] = int32((i*7 + i/length*13) % 120)

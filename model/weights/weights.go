@@ -330,3 +330,9 @@ func Rows(ids []int32, length int) (int, error) {
 	}
 	return len(ids) / length, nil
 }
+
+// chunkRows bounds the token rows that an encoder works on at once.
+const chunkRows = 4096
+
+// Chunk is how many samples of a length in tokens an encoder works on at once.
+func Chunk(length int) int { return max(1, chunkRows/length) }
