@@ -162,7 +162,8 @@ func TestPreprocessorConfig(t *testing.T) {
 	for text, want := range map[string]string{
 		`{`: "unexpected end", `{"size":"big"}`: "is no size", `{"size":-3}`: "a side of -3", `{"size":{"width":3}}`: "both width and height",
 		`{"resample":0}`: "resample 0", `{"image_std":[1,0,1]}`: "image_std holds a 0", `{"image_mean":[1]}`: "three numbers", `{"crop_size":99999}`: "a side of 99999",
-		`{"size":{"longest_edge":64}}`: "a size by longest_edge (64)", `{"size":{"shortest_edge":64,"longest_edge":99}}`: "longest_edge (99)", `{"size":{"max_height":3}}`: "max_height",
+		`{"size":{"longest_edge":64}}`: "a size by longest_edge (64)", `{"size":{"shortest_edge":64,"longest_edge":99}}`: "longest_edge (99)",
+		`{"size":{"max_height":3}}`:          "max_height",
 		`{"crop_size":{"shortest_edge":64}}`: "crop_size by shortest_edge", `{"size":{"width":"3"}}`: "is no size",
 	} {
 		if _, err := ParsePreprocessor([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
@@ -173,7 +174,8 @@ func TestPreprocessorConfig(t *testing.T) {
 		t.Errorf("missing file: %v", err)
 	}
 	newer := t.TempDir()
-	for text, says := range map[string]string{`{}`: "no image_processor", `{`: "processor_config.json", `{"image_processor": {"size": {"longest_edge": 5}}}`: "longest_edge"} {
+	for text, says := range map[string]string{`{}`: "no image_processor", `{`: "processor_config.json",
+		`{"image_processor": {"size": {"longest_edge": 5}}}`: "longest_edge"} {
 		if err := os.WriteFile(filepath.Join(newer, "processor_config.json"), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -192,7 +194,8 @@ func TestPreprocessorConfig(t *testing.T) {
 
 // TestProcessorConfig: what transformers 5 saves says the same as the older file, which counts when both are there.
 func TestProcessorConfig(t *testing.T) {
-	const settings = `{"size": {"shortest_edge": 64, "longest_edge": null}, "crop_size": {"height": 48, "width": 56}, "resample": 2, "image_mean": [0.5, 0.25, 0.125]}`
+	const settings = `{"size": {"shortest_edge": 64, "longest_edge": null}, "crop_size": {"height": 48, "width": 56},
+		"resample": 2, "image_mean": [0.5, 0.25, 0.125]}`
 	want, err := ParsePreprocessor([]byte(settings))
 	if err != nil || want.ShortSide != 64 || want.CropWidth != 56 || want.Mean[2] != 0.125 {
 		t.Fatalf("%+v, %v", want, err)

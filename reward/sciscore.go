@@ -44,7 +44,8 @@ const cachedPrompts = 1 << 14
 func OpenSciScore(dir string, be engine.Backend, o SciScoreOptions) (*SciScore, error) {
 	failed := func(cause error) (*SciScore, error) {
 		return nil, &run.Error{Class: run.ClassModel, Op: "open sciscore", Subject: dir, Cause: cause,
-			Hint: "give a CLIP model folder in Hugging Face layout: config.json, model.safetensors, preprocessor_config.json (or processor_config.json), and vocab.json with merges.txt or tokenizer.json"}
+			Hint: "give a CLIP model folder in Hugging Face layout: config.json, model.safetensors, preprocessor_config.json " +
+				"(or processor_config.json), and vocab.json with merges.txt or tokenizer.json"}
 	}
 	prep, err := picture.LoadPreprocessor(dir)
 	if err != nil {

@@ -220,7 +220,8 @@ func TestFolderOfTransformers5(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "processor_config.json"), []byte(`{"image_processor": `+string(settings)+`}`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "processor_config.json"), []byte(`{"image_processor": `+string(settings)+`}`),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := score(dir), score(sciscoreFolder); !slices.Equal(got, want) {

@@ -120,7 +120,7 @@ func parseCLIPJSON(data []byte) (clipFiles, error) {
 	case m.Type != "BPE" || m.Suffix == nil || *m.Suffix != endOfWord:
 		return fail(fmt.Errorf("model of type %q is not CLIP's BPE with word ends marked %s", m.Type, endOfWord))
 	case m.Prefix != "" || m.Dropout != 0 || m.FuseUnknown || m.ByteFallback || m.IgnoreMerges:
-		return fail(errors.New("continuing_subword_prefix, dropout, fuse_unk, byte_fallback or ignore_merges is set; CLIP's BPE has none of them"))
+		return fail(errors.New("continuing_subword_prefix, dropout, fuse_unk, byte_fallback or ignore_merges is set, which CLIP has not"))
 	}
 	f := clipFiles{vocab: m.Vocab, whole: true, rules: file.rulesJSON, unk: m.Unknown}
 	var err error

@@ -126,7 +126,8 @@ func TestRulesOfFiles(t *testing.T) {
 func TestT5PrefersItsOwnRules(t *testing.T) {
 	files := t5Folder()
 	files["tokenizer.json"] = t5JSONFile(t, metaspace("never"))
-	for config, want := range map[string]string{`{}`: "b </s>", `{"add_prefix_space":true}`: "▁ b </s>", `{"add_prefix_space":null}`: "b </s>"} {
+	for config, want := range map[string]string{`{}`: "b </s>", `{"add_prefix_space":true}`: "▁ b </s>",
+		`{"add_prefix_space":null}`: "b </s>"} {
 		files["tokenizer_config.json"] = config
 		tk := load(t, T5Fast, files)
 		if got := spell(t, tk, tk.Encode("b", 0)); got != want {
@@ -137,7 +138,8 @@ func TestT5PrefersItsOwnRules(t *testing.T) {
 
 func TestSingleWords(t *testing.T) {
 	s := newSplitter([]addedJSON{{ID: 1, Content: "ab", SingleWord: true}})
-	for text, want := range map[string]int{"ab": 1, "a ab.": 1, "xab": 0, "abx": 0, "ab_": 0, "ab1": 0, "éab": 0, "(ab)": 1, "ab ab": 2, "abab": 0, "ab\u0301": 0, "ab\u200d": 0} {
+	for text, want := range map[string]int{"ab": 1, "a ab.": 1, "xab": 0, "abx": 0, "ab_": 0, "ab1": 0, "éab": 0, "(ab)": 1, "ab ab": 2,
+		"abab": 0, "ab\u0301": 0, "ab\u200d": 0} {
 		got := 0
 		for _, p := range s.split(text) {
 			if p.added {
@@ -155,24 +157,35 @@ func TestRulesThatAreRefused(t *testing.T) {
 	post := func(text string) string {
 		return strings.Replace(whole, `{`, `{"post_processor":`+text+`,`, 1)
 	}
-	for text, want := range map[string]string{
-		post(`{"type":"Magic"}`): `post_processor: "Magic" is not known`,
-		post(`{"type":"RobertaProcessing","sep":["</s>"],"cls":["</s>",1]}`):                                                                                         "no pair of a token and its id",
-		post(`{"type":"RobertaProcessing","sep":["</s>",1.5],"cls":["</s>",1]}`):                                                                                     "no pair of a token and its id",
-		post(`{"type":"BertProcessing","sep":["</s>",999999],"cls":["</s>",1]}`):                                                                                     "beyond the vocabulary",
-		post(`{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"x"}}],"special_tokens":{}}`):                                                             `names "x"`,
-		post(`{"type":"TemplateProcessing","single":[]}`):                                                                                                            "0 places",
-		post(`{"type":"TemplateProcessing","single":[{"Sequence":{}},{"SpecialToken":{"id":"x"}}],"special_tokens":{"x":{"ids":[-1]}}}`):                             "id -1 is outside",
-		post(`{"type":"Sequence","processors":[{"type":"TemplateProcessing","single":[{"Sequence":{}}]},{"type":"TemplateProcessing","single":[{"Sequence":{}}]}]}`): "two steps",
-		post(`7`): "post_processor: ",
+	for _, c := range [][2]string{
+		{`{"type":"Magic"}`,
+			`post_processor: "Magic" is not known`},
+		{`{"type":"RobertaProcessing","sep":["</s>"],"cls":["</s>",1]}`,
+			"no pair of a token and its id"},
+		{`{"type":"RobertaProcessing","sep":["</s>",1.5],"cls":["</s>",1]}`,
+			"no pair of a token and its id"},
+		{`{"type":"BertProcessing","sep":["</s>",999999],"cls":["</s>",1]}`,
+			"beyond the vocabulary"},
+		{`{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"x"}}],"special_tokens":{}}`,
+			`names "x"`},
+		{`{"type":"TemplateProcessing","single":[]}`,
+			"0 places"},
+		{`{"type":"TemplateProcessing","single":[{"Sequence":{}},{"SpecialToken":{"id":"x"}}],"special_tokens":{"x":{"ids":[-1]}}}`,
+			"id -1 is outside"},
+		{`{"type":"Sequence","processors":[{"type":"TemplateProcessing","single":[{"Sequence":{}}]},{"type":"TemplateProcessing","single":[{"Sequence":{}}]}]}`,
+			"two steps"},
+		{`7`,
+			"post_processor: "},
 	} {
-		_, err := Load(folder(t, map[string]string{"tokenizer.json": text}), T5Fast)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, want %q", err, want)
+		_, err := Load(folder(t, map[string]string{"tokenizer.json": post(c[0])}), T5Fast)
+		if err == nil || !strings.Contains(err.Error(), c[1]) {
+			t.Errorf("%v, want %q", err, c[1])
 		}
 	}
 	for text, want := range map[string]string{
-		`{"type":"Whitespace"}`: "pre_tokenizer: ", `{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"x"},"behavior":"Removed","invert":true},{"type":"ByteLevel"}]}`: "Split by 's|'t",
+		`{"type":"Whitespace"}`: "pre_tokenizer: ",
+		`{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"x"},"behavior":"Removed","invert":true},
+			{"type":"ByteLevel"}]}`: "Split by 's|'t",
 		`3`: "pre_tokenizer: ",
 	} {
 		if err := checkCLIPWords(json.RawMessage(text)); err == nil || !strings.Contains(err.Error(), want) {
@@ -184,7 +197,8 @@ func TestRulesThatAreRefused(t *testing.T) {
 // A frame may come out of a sequence of post-processors, of which others move offsets only.
 func TestFramesOfFiles(t *testing.T) {
 	before, after, given, err := parseFrame(json.RawMessage(`{"type":"Sequence","processors":[{"type":"ByteLevel"},
-		{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"a"}},{"Sequence":{"id":"A"}},{"SpecialToken":{"id":"b"}}],"special_tokens":{"a":{"ids":[7,8]},"b":{"ids":[9]}}}]}`))
+		{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"a"}},{"Sequence":{"id":"A"}},{"SpecialToken":{"id":"b"}}],
+		"special_tokens":{"a":{"ids":[7,8]},"b":{"ids":[9]}}}]}`))
 	if err != nil || !given || !slices.Equal(before, []int32{7, 8}) || !slices.Equal(after, []int32{9}) {
 		t.Errorf("%v %v %v %v", before, after, given, err)
 	}

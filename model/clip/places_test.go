@@ -51,7 +51,8 @@ func TestTextTowerOfOtherFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nested, err := json.Marshal(map[string]any{"projection_dim": 8, "text_config": json.RawMessage(own), "vision_config": map[string]any{"hidden_size": 5}})
+	nested, err := json.Marshal(map[string]any{"projection_dim": 8, "text_config": json.RawMessage(own),
+		"vision_config": map[string]any{"hidden_size": 5}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,8 @@ func TestTextTowerOfOtherFiles(t *testing.T) {
 		"flat":            textFile(t, string(own), flat),
 		"flat, projected": textFile(t, string(own), flat, one("text_projection.weight")),
 		"projected":       textFile(t, string(own), same, one("text_projection.weight"), one("text_model.embeddings.position_ids")),
-		"whole model":     textFile(t, string(nested), same, one("text_projection.weight"), one("visual_projection.weight"), one("logit_scale"), one("vision_model.embeddings.class_embedding")),
+		"whole model": textFile(t, string(nested), same, one("text_projection.weight"), one("visual_projection.weight"),
+			one("logit_scale"), one("vision_model.embeddings.class_embedding")),
 	} {
 		m, err := OpenText(dir, reference.New(), weights.AsStored)
 		if err != nil {
@@ -135,7 +137,8 @@ func TestModelWithNaN(t *testing.T) {
 		if err := safetensors.WriteFile(filepath.Join(dir, "model.safetensors"), list, nil); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(dir, reference.New(), weights.AsStored); safetensors.ClassOf(err) != safetensors.NotFinite || !strings.Contains(err.Error(), spoilt) {
+		if _, err := Open(dir, reference.New(), weights.AsStored); safetensors.ClassOf(err) != safetensors.NotFinite ||
+			!strings.Contains(err.Error(), spoilt) {
 			t.Errorf("%s: %v", spoilt, err)
 		}
 	}

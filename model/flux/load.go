@@ -44,7 +44,8 @@ var prefixes = []string{"model.diffusion_model.", "diffusion_model."}
 // holds tells whether a file has a transformer in one of the namings.
 func holds(s safetensors.Source) bool {
 	s = weights.Under(s, prefixes...)
-	for _, first := range [][2]string{{"img_in.weight", "double_blocks.0.img_mod.lin.weight"}, {"x_embedder.weight", "transformer_blocks.0.norm1.linear.weight"}} {
+	for _, first := range [][2]string{{"img_in.weight", "double_blocks.0.img_mod.lin.weight"}, {"x_embedder.weight",
+		"transformer_blocks.0.norm1.linear.weight"}} {
 		_, embedder := s.Info(first[0])
 		if _, block := s.Info(first[1]); embedder && block {
 			return true
@@ -68,7 +69,8 @@ func Load(path string, o Options) (*Model, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		c, err = shapes(source, original).Complete()
 		if err != nil {
-			err = fmt.Errorf("sizes read from the tensors of %s: %w; put the model's config.json (transformer/config.json in diffusers' layout) into %s", p.Path, err, p.Dir)
+			err = fmt.Errorf("sizes read from the tensors of %s: %w; put the model's config.json (diffusers' transformer/config.json) into %s",
+				p.Path, err, p.Dir)
 		}
 	}
 	if err != nil {

@@ -275,7 +275,8 @@ func TestLoadRefusals(t *testing.T) {
 			l["q"] = safetensors.Float32s("proj_out.weight.absmax", safetensors.F32, []int{1}, []float32{1})
 		}),
 		safetensors.NotFinite: change(func(l map[string]safetensors.Tensor) {
-			l["proj_out.bias"] = safetensors.Float32s("proj_out.bias", safetensors.F32, []int{c.OutChannels}, append(make([]float32, c.OutChannels-1), float32(math.NaN())))
+			l["proj_out.bias"] = safetensors.Float32s("proj_out.bias", safetensors.F32, []int{c.OutChannels}, append(make([]float32,
+				c.OutChannels-1), float32(math.NaN())))
 		}),
 	}
 	for class, tensors := range cases {

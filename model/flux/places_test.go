@@ -21,7 +21,8 @@ func TestPlacesThatAreRefused(t *testing.T) {
 	tensors := originalTensors(randomModel(c, 6), "")
 	for says, files := range map[string][]string{
 		"neither transformer/diffusion_pytorch_model.safetensors nor a single file such as flux1-dev.safetensors": nil,
-		"flux1-dev.safetensors, flux1-schnell.safetensors; keep one":                                              {"flux1-dev.safetensors", "flux1-schnell.safetensors"},
+		"flux1-dev.safetensors, flux1-schnell.safetensors; keep one": {"flux1-dev.safetensors",
+			"flux1-schnell.safetensors"},
 		"a.safetensors, b.safetensors": {"transformer/a.safetensors", "transformer/b.safetensors"},
 	} {
 		dir := t.TempDir()
@@ -41,7 +42,8 @@ func TestPlacesThatAreRefused(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	for name, text := range map[string]string{"model_index.json": "{}", "flux1-dev.safetensors": "version https://git-lfs.github.com/spec/v1"} {
+	for name, text := range map[string]string{"model_index.json": "{}",
+		"flux1-dev.safetensors": "version https://git-lfs.github.com/spec/v1"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

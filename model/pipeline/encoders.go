@@ -33,10 +33,12 @@ func (p *Pipeline) loadTokenizers() (*textTokenizers, error) {
 		return nil, p.failed("tokenizer_2", err)
 	}
 	if n := w.clip.Size(); n > p.clipSet.VocabSize {
-		return nil, p.failed("tokenizer", fmt.Errorf("the vocabulary has %d entries, text_encoder has rows for %d; they do not belong together", n, p.clipSet.VocabSize))
+		return nil, p.failed("tokenizer",
+			fmt.Errorf("the vocabulary has %d entries, text_encoder has rows for %d; they do not belong together", n, p.clipSet.VocabSize))
 	}
 	if n := w.t5.Size(); n > p.t5Set.VocabSize {
-		return nil, p.failed("tokenizer_2", fmt.Errorf("the vocabulary has %d entries, text_encoder_2 has rows for %d; they do not belong together", n, p.t5Set.VocabSize))
+		return nil, p.failed("tokenizer_2",
+			fmt.Errorf("the vocabulary has %d entries, text_encoder_2 has rows for %d; they do not belong together", n, p.t5Set.VocabSize))
 	}
 	p.words = w
 	return w, nil

@@ -50,8 +50,8 @@ func readScheduler(dir string) (flow.SchedulerConfig, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		if value := string(settings[name]); !supported(name, value) {
-			return c, fmt.Errorf("scheduler_config.json sets %s to %s: only FLUX's own schedule is computed, which has %s; take the scheduler folder of the original model",
-				name, value, unset(name))
+			return c, fmt.Errorf("scheduler_config.json sets %s to %s: only FLUX's own schedule is computed, which has %s; "+
+				"take the scheduler folder of the original model", name, value, unset(name))
 		}
 	}
 	switch {
@@ -71,7 +71,8 @@ func supported(name, value string) bool {
 		return value == `"exponential"` || value == "null"
 	case name == "_class_name":
 		return value == `"FlowMatchEulerDiscreteScheduler"`
-	case name == "invert_sigmas" || name == "stochastic_sampling" || name == "shift_terminal" || strings.HasPrefix(name, "use_") && strings.HasSuffix(name, "_sigmas"):
+	case name == "invert_sigmas" || name == "stochastic_sampling" || name == "shift_terminal" || strings.HasPrefix(name, "use_") &&
+		strings.HasSuffix(name, "_sigmas"):
 		return value == "false" || value == "null" || value == "0" || value == "0.0"
 	}
 	return true

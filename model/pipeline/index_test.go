@@ -22,9 +22,11 @@ func TestSchedulerSettings(t *testing.T) {
 	dev := flow.DefaultScheduler()
 	dev.Shift, dev.UseDynamicShifting = 3, true
 	for _, text := range []string{
-		`{"_class_name": "FlowMatchEulerDiscreteScheduler", "_diffusers_version": "0.31.0", "base_image_seq_len": 256, "base_shift": 0.5, "max_image_seq_len": 4096, "max_shift": 1.15,
+		`{"_class_name": "FlowMatchEulerDiscreteScheduler", "_diffusers_version": "0.31.0", "base_image_seq_len": 256,
+			"base_shift": 0.5, "max_image_seq_len": 4096, "max_shift": 1.15,
 			"num_train_timesteps": 1000, "shift": 3.0, "use_dynamic_shifting": true}`,
-		`{"shift": 3.0, "use_dynamic_shifting": true, "invert_sigmas": false, "shift_terminal": null, "use_karras_sigmas": false, "use_exponential_sigmas": false, "use_beta_sigmas": false,
+		`{"shift": 3.0, "use_dynamic_shifting": true, "invert_sigmas": false, "shift_terminal": null, "use_karras_sigmas": false,
+			"use_exponential_sigmas": false, "use_beta_sigmas": false,
 			"time_shift_type": "exponential", "stochastic_sampling": false}`,
 		`{"shift": 3.0, "use_dynamic_shifting": true, "time_shift_type": null, "use_flow_sigmas": null, "shift_terminal": 0.0}`,
 	} {

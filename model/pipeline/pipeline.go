@@ -139,7 +139,8 @@ func isFolder(path string) error {
 		return fmt.Errorf("this is one file of a pipeline; give the folder around it, %s", folder)
 	}
 	return errors.New("this is one file, without the text encoders, tokenizers and autoencoder that drawing needs: " +
-		"put it into a folder with model_index.json, scheduler, text_encoder, text_encoder_2, tokenizer, tokenizer_2 and vae from the model's repository, and give that folder")
+		"put it into a folder with model_index.json, scheduler, text_encoder, text_encoder_2, tokenizer, tokenizer_2 and vae " +
+		"from the model's repository, and give that folder")
 }
 
 func (p *Pipeline) part(name string) string { return filepath.Join(p.Dir, name) }

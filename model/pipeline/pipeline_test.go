@@ -87,7 +87,8 @@ func TestGridTakesWholeTokensOnly(t *testing.T) {
 		"width 0 (the least is 16)":                                                {64, 0},
 		"height -16 (the least is 16)":                                             {-16, 16},
 	} {
-		if _, err := p.Grid(size[0], size[1]); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "multiples of 16") {
+		if _, err := p.Grid(size[0], size[1]); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(),
+			"multiples of 16") {
 			t.Errorf("%v: %v, want %q", size, err, says)
 		}
 	}

@@ -51,7 +51,8 @@ func (t Truncation) Any() bool { return t.CLIP > 0 || t.T5 > 0 }
 
 // String is one line for people.
 func (t Truncation) String() string {
-	return fmt.Sprintf("%d of %d prompts are longer than the %d tokens that T5 is given and %d longer than CLIP's %d; what is beyond is not seen", t.T5, t.Prompts, t.MaxLen, t.CLIP, clipLength)
+	return fmt.Sprintf("%d of %d prompts are longer than the %d tokens that T5 is given, %d longer than CLIP's %d; the rest is not seen",
+		t.T5, t.Prompts, t.MaxLen, t.CLIP, clipLength)
 }
 
 // distinct is prompts without repetitions, in order.

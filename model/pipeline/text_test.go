@@ -161,7 +161,8 @@ func TestKeysOfText(t *testing.T) {
 	if _, _, err := p.EncodePrompts(context.Background(), []string{"snow"}, 9); err != nil || entries() != 3 {
 		t.Errorf("another length finds the same entry: %v", err)
 	}
-	for i, file := range []string{"tokenizer_2/tokenizer_config.json", "tokenizer/merges.txt", "text_encoder/config.json", "text_encoder_2/config.json"} {
+	for i, file := range []string{"tokenizer_2/tokenizer_config.json", "tokenizer/merges.txt", "text_encoder/config.json",
+		"text_encoder_2/config.json"} {
 		dir := copyFolder(t)
 		appendTo(t, filepath.Join(dir, file), "\n")
 		q, err := Open(dir, reference.New(), Options{Texts: cache})
@@ -218,7 +219,8 @@ func TestTruncated(t *testing.T) {
 	if err != nil || got != (Truncation{Prompts: 3, CLIP: 1, T5: 2, MaxLen: 12}) || !got.Any() || p.text != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if text := got.String(); !strings.Contains(text, "2 of 3 prompts are longer than the 12 tokens") || !strings.Contains(text, "1 longer than CLIP's 77") {
+	if text := got.String(); !strings.Contains(text, "2 of 3 prompts are longer than the 12 tokens") || !strings.Contains(text,
+		"1 longer than CLIP's 77") {
 		t.Error(text)
 	}
 	if got, err := p.Truncated([]string{"snow"}, 512); err != nil || got.Any() {
@@ -254,7 +256,8 @@ func TestIdentity(t *testing.T) {
 			t.Errorf("%s changes the identity", other)
 		}
 	}
-	for _, file := range []string{"model_index.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer_2/tokenizer.json", "transformer/config.json", "vae/config.json"} {
+	for _, file := range []string{"model_index.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json",
+		"tokenizer_2/tokenizer.json", "transformer/config.json", "vae/config.json"} {
 		appendTo(t, filepath.Join(dir, file), " ")
 		if before := seen[name()]; before != "" {
 			t.Errorf("another %s has the identity of %s", file, before)
@@ -304,7 +307,8 @@ func TestSingleFilesAreExplained(t *testing.T) {
 	dir := copyFolder(t)
 	inside := filepath.Join(dir, "flux1-dev.safetensors")
 	alone := filepath.Join(t.TempDir(), "flux1-dev.safetensors")
-	for path, says := range map[string]string{inside: "give the folder around it, " + dir, alone: "put it into a folder with model_index.json", filepath.Join(dir, "gone"): "no such file"} {
+	for path, says := range map[string]string{inside: "give the folder around it, " + dir,
+		alone: "put it into a folder with model_index.json", filepath.Join(dir, "gone"): "no such file"} {
 		if !strings.Contains(path, "gone") {
 			writeAny(t, path)
 		}

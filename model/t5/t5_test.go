@@ -171,7 +171,8 @@ func TestWholeModel(t *testing.T) {
 		}
 		list = append(list, safetensors.Raw(name, info.DType, info.Shape, raw))
 	}
-	for _, name := range []string{"decoder.embed_tokens.weight", "decoder.block.0.layer.1.EncDecAttention.q.weight", "decoder.final_layer_norm.weight", "lm_head.weight"} {
+	for _, name := range []string{"decoder.embed_tokens.weight", "decoder.block.0.layer.1.EncDecAttention.q.weight",
+		"decoder.final_layer_norm.weight", "lm_head.weight"} {
 		list = append(list, safetensors.Float32s(name, safetensors.F32, []int{1}, []float32{1}))
 	}
 	dir := t.TempDir()

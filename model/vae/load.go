@@ -65,7 +65,8 @@ func configOf(p *weights.Part, src safetensors.Source, given *Config) (Config, e
 		return Config{}, err
 	}
 	if err := c.Validate(); err != nil {
-		return Config{}, fmt.Errorf("sizes read from the tensors: %w; put the autoencoder's config.json (vae/config.json in diffusers' layout) into %s", err, p.Dir)
+		return Config{}, fmt.Errorf("sizes read from the tensors: %w; put the autoencoder's config.json (diffusers' vae/config.json) into %s",
+			err, p.Dir)
 	}
 	return c, nil
 }

@@ -261,7 +261,8 @@ func TestPlacesOfTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	files := map[string][]byte{}
-	for name, path := range map[string]string{"original": original, "diffusers": filepath.Join(folder, "diffusion_pytorch_model.safetensors"), "whole": wholePipeline(t)} {
+	for name, path := range map[string]string{"original": original, "diffusers": filepath.Join(folder,
+		"diffusion_pytorch_model.safetensors"), "whole": wholePipeline(t)} {
 		if files[name], err = os.ReadFile(path); err != nil {
 			t.Fatal(err)
 		}
@@ -273,13 +274,14 @@ func TestPlacesOfTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for place, files := range map[string]map[string][]byte{
-		"vae/ae.safetensors":                  {"vae/ae.safetensors": files["original"], "vae/config.json": config},
-		"ae.safetensors, diffusers names":     {"vae/ae.safetensors": files["diffusers"], "vae/config.json": config},
-		"usual name, original names":          {"vae/diffusion_pytorch_model.safetensors": files["original"], "vae/config.json": config},
-		"root, config in vae":                 {"ae.safetensors": files["original"], "vae/config.json": config},
-		"root, first spelling":                {"ae.sft": files["original"], "vae/config.json": config},
-		"root, everything in one file":        {"flux1-dev.safetensors": files["whole"], "vae/config.json": config},
-		"vae comes first":                     {"ae.safetensors": []byte("broken"), "vae/any.safetensors": files["diffusers"], "vae/config.json": config},
+		"vae/ae.safetensors":              {"vae/ae.safetensors": files["original"], "vae/config.json": config},
+		"ae.safetensors, diffusers names": {"vae/ae.safetensors": files["diffusers"], "vae/config.json": config},
+		"usual name, original names":      {"vae/diffusion_pytorch_model.safetensors": files["original"], "vae/config.json": config},
+		"root, config in vae":             {"ae.safetensors": files["original"], "vae/config.json": config},
+		"root, first spelling":            {"ae.sft": files["original"], "vae/config.json": config},
+		"root, everything in one file":    {"flux1-dev.safetensors": files["whole"], "vae/config.json": config},
+		"vae comes first": {"ae.safetensors": []byte("broken"), "vae/any.safetensors": files["diffusers"],
+			"vae/config.json": config},
 		"a file called vae, config beside it": {"vae": files["original"], "config.json": config},
 	} {
 		dir := t.TempDir()

@@ -188,7 +188,8 @@ func TestFilesOfFolders(t *testing.T) {
 		t.Errorf("the usual file: %q", got)
 	}
 	text(t, filepath.Join(dir, "model.safetensors.index.json"), `{"weight_map": {"x": "other.safetensors"}}`)
-	if got := names(); slices.Contains(got, "model.safetensors") || !slices.Contains(got, "other.safetensors") || !slices.Contains(got, "model.safetensors.index.json") {
+	if got := names(); slices.Contains(got, "model.safetensors") || !slices.Contains(got, "other.safetensors") || !slices.Contains(got,
+		"model.safetensors.index.json") {
 		t.Errorf("shards: %q", got)
 	}
 	ctx := context.Background()

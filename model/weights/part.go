@@ -119,7 +119,7 @@ func (k Kind) single(root string) (string, error) {
 	case len(found) == 1:
 		return filepath.Join(root, found[0]), nil
 	case len(found) > 1:
-		return "", fmt.Errorf("%s holds no weights, and several files beside it could be meant: %s; keep one, or put the one that is meant into %s",
+		return "", fmt.Errorf("%s holds no weights, and several files beside it could be meant: %s; keep one, or put it into %s",
 			filepath.Join(root, k.Folder), strings.Join(found, ", "), k.Folder)
 	case broken != nil:
 		return "", broken
@@ -132,7 +132,8 @@ func (k Kind) single(root string) (string, error) {
 }
 
 // components are the prefixes of the parts in files that hold a whole pipeline, and of single parts in ComfyUI's naming.
-var components = []string{"model.diffusion_model.", "diffusion_model.", "vae.", "first_stage_model.", "text_encoders.", "cond_stage_model.", "conditioner."}
+var components = []string{"model.diffusion_model.", "diffusion_model.", "vae.", "first_stage_model.", "text_encoders.",
+	"cond_stage_model.", "conditioner."}
 
 // Under shows the tensors of one part without the prefix that community copies put before every name: the first of own
 // that occurs. Tensors of other parts in the same file are hidden, any others keep their names.

@@ -87,7 +87,8 @@ func TestPlacesOfAPart(t *testing.T) {
 	}
 	root := t.TempDir()
 	text(t, filepath.Join(root, indexName), "{}")
-	if _, err := door.Open(root); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "neither house/usual.safetensors nor a single file such as door.safetensors") {
+	if _, err := door.Open(root); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(),
+		"neither house/usual.safetensors nor a single file such as door.safetensors") {
 		t.Errorf("nothing: %v", err)
 	}
 	text(t, filepath.Join(root, "house", "model.gguf"), "GGUF")
@@ -114,7 +115,8 @@ func TestUnder(t *testing.T) {
 	values, err := s.Float32("a", 1)
 	narrow, err2 := s.BFloat16("loose")
 	raw, err3 := s.Bytes("b")
-	if !ok || info.Name != "diffusion_model.a" || err != nil || values[0] != 1 || err2 != nil || narrow[0] != safetensors.ToBFloat16(4) || err3 != nil || len(raw) != 4 {
+	if !ok || info.Name != "diffusion_model.a" || err != nil || values[0] != 1 || err2 != nil || narrow[0] != safetensors.ToBFloat16(4) ||
+		err3 != nil || len(raw) != 4 {
 		t.Errorf("%+v %v %v %v, %v %v %v", info, values, narrow, raw, err, err2, err3)
 	}
 	if Under(set, "nowhere.") != safetensors.Source(set) {

@@ -72,9 +72,11 @@ func TestFirstNonFiniteIsFound(t *testing.T) {
 func TestCheckFinite(t *testing.T) {
 	dir := t.TempDir()
 	good := Float32s("a", F32, []int{2}, []float32{1, math.MaxFloat32})
-	huge := Raw("d", F64, []int{2}, binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, math.Float64bits(1)), math.Float64bits(1e300)))
+	huge := Raw("d", F64, []int{2}, binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, math.Float64bits(1)),
+		math.Float64bits(1e300)))
 	bad := []Tensor{
-		good, Float32s("b", BF16, []int{2, 2}, []float32{1, 2, float32(math.NaN()), 4}), Float32s("c", F16, []int{1}, []float32{float32(math.Inf(-1))}), huge, Raw("i", I64, []int{1}, make([]byte, 8)),
+		good, Float32s("b", BF16, []int{2, 2}, []float32{1, 2, float32(math.NaN()), 4}), Float32s("c", F16, []int{1},
+			[]float32{float32(math.Inf(-1))}), huge, Raw("i", I64, []int{1}, make([]byte, 8)),
 	}
 	path := filepath.Join(dir, "model.safetensors")
 	if err := WriteFile(path, bad, nil); err != nil {
@@ -90,7 +92,8 @@ func TestCheckFinite(t *testing.T) {
 		names []string
 		says  string
 	}{
-		{[]string{"a", "i"}, ""}, {[]string{"a", "b", "c"}, `tensor "b": element 2 of shape [2 2] is NaN`}, {[]string{"c"}, "element 0 of shape [1] is -Inf"},
+		{[]string{"a", "i"}, ""}, {[]string{"a", "b", "c"}, `tensor "b": element 2 of shape [2 2] is NaN`}, {[]string{"c"},
+			"element 0 of shape [1] is -Inf"},
 		{[]string{"d"}, "element 1 of shape [2] is +Inf"}, {[]string{"gone"}, "gone"},
 	} {
 		err := CheckFinite(ctx, s, c.names)

@@ -14,9 +14,10 @@ var kinds = []struct {
 	detail string
 }{
 	{"GGUF", Quantised, "this is a GGUF file, whose weights are quantised for other programs"},
-	{"PK\x03\x04", Foreign, "this is a PyTorch file (a pickle in a zip archive), which can run code when it is read; save the weights as safetensors"},
+	{"PK\x03\x04", Foreign, "this is a PyTorch file, a pickle that can run code when it is read; save the weights as safetensors"},
 	{"\x80\x02", Foreign, "this is a Python pickle, which can run code when it is read; save the weights as safetensors"},
-	{"version https://git-lfs", Foreign, "this is a git LFS pointer and not the file itself: run git lfs pull in the folder, or download the file"},
+	{"version https://git-lfs", Foreign,
+		"this is a git LFS pointer and not the file itself: run git lfs pull in the folder, or download the file"},
 	{"<!DOCTYPE", Foreign, "this is a web page: the download was refused, probably for want of a login or an accepted licence"},
 	{"<html", Foreign, "this is a web page: the download was refused, probably for want of a login or an accepted licence"},
 	{"{", Foreign, "this is JSON without the length that a safetensors file begins with"},

@@ -78,7 +78,8 @@ func Require(src Source, want []Want) error {
 		{BadShape, "weights have wrong shapes", shapes},
 	} {
 		if len(fault.names) > 0 {
-			return &Error{Class: fault.class, File: place(src, ""), Detail: fmt.Sprintf("%d %s: %s", len(fault.names), fault.what, shorten(fault.names))}
+			return &Error{Class: fault.class, File: place(src, ""), Detail: fmt.Sprintf("%d %s: %s", len(fault.names), fault.what,
+				shorten(fault.names))}
 		}
 	}
 	return nil

@@ -80,9 +80,11 @@ func Locate(dir, base string) (string, error) {
 	case len(indices) == 1 || len(names) == 1:
 		return filepath.Join(dir, append(indices, names...)[0]), nil
 	case len(names) > 1 && len(indices) == 0 && isShard(names[0]):
-		return "", &Error{Class: MissingTensor, File: filepath.Join(dir, base+indexSuffix), Detail: "the folder holds shards (" + shorten(names) + ") without the index that ties them together"}
+		return "", &Error{Class: MissingTensor, File: filepath.Join(dir, base+indexSuffix),
+			Detail: "the folder holds shards (" + shorten(names) + ") without the index that ties them together"}
 	case len(names) > 1:
-		return "", &Error{Class: Ambiguous, File: dir, Detail: fmt.Sprintf("no %s, and several files that could be meant: %s", filepath.Base(single), shorten(names))}
+		return "", &Error{Class: Ambiguous, File: dir, Detail: fmt.Sprintf("no %s, and several files that could be meant: %s",
+			filepath.Base(single), shorten(names))}
 	}
 	detail := "open"
 	if other := foreignIn(dir); other != "" {

@@ -137,7 +137,8 @@ func TestRequire(t *testing.T) {
 		{"missing", good[:1], MissingTensor, "b.weight"},
 		{"unexpected", extra(Raw("c", F32, nil, make([]byte, 4))), UnexpectedTensor, "c"},
 		{"quantised", extra(Raw("a.weight.absmax", F32, nil, make([]byte, 4))), Quantised, "a.weight.absmax"},
-		{"scaled fp8", append(slices.Clone(good[1:]), Raw("a.weight", F8E4M3, []int{2}, make([]byte, 2)), Raw("a.scale_weight", F32, nil, make([]byte, 4))), Quantised, "scaled 8-bit floating point"},
+		{"scaled fp8", append(slices.Clone(good[1:]), Raw("a.weight", F8E4M3, []int{2}, make([]byte, 2)), Raw("a.scale_weight", F32, nil,
+			make([]byte, 4))), Quantised, "scaled 8-bit floating point"},
 		{"scaled fp8 as a whole", extra(Raw("scaled_fp8", F8E4M3, []int{2}, make([]byte, 2))), Quantised, "scaled_fp8"},
 		{"weight scale", extra(Raw("a.weight_scale", F32, nil, make([]byte, 4))), Quantised, "fp8 with a scale"},
 		{"int8", []Tensor{good[0], Raw("b.weight", I8, []int{1, 2}, make([]byte, 2))}, Quantised, "b.weight is I8"},
@@ -178,10 +179,11 @@ func TestOpenDirUnderOtherNames(t *testing.T) {
 		"first spelling":   {[]string{"flux1-dev.sft"}, "flux1-dev.sft", "", ""},
 		"variant":          {[]string{"model.fp16.safetensors", "README.md"}, "model.fp16.safetensors", "", ""},
 		"two":              {[]string{"a.safetensors", "b.safetensors"}, "", Ambiguous, "a.safetensors, b.safetensors"},
-		"shards alone":     {[]string{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}, "", MissingTensor, "without the index"},
-		"pickle":           {[]string{"pytorch_model.bin"}, "", IO, "pytorch_model.bin is of a format that is not read"},
-		"gguf":             {[]string{"flux1-dev-Q4_0.gguf"}, "", IO, "flux1-dev-Q4_0.gguf is of a format"},
-		"nothing":          {nil, "", IO, "model.safetensors"},
+		"shards alone": {[]string{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}, "", MissingTensor,
+			"without the index"},
+		"pickle":  {[]string{"pytorch_model.bin"}, "", IO, "pytorch_model.bin is of a format that is not read"},
+		"gguf":    {[]string{"flux1-dev-Q4_0.gguf"}, "", IO, "flux1-dev-Q4_0.gguf is of a format"},
+		"nothing": {nil, "", IO, "model.safetensors"},
 	} {
 		dir := t.TempDir()
 		for _, file := range c.files {
@@ -207,7 +209,8 @@ func TestIndexUnderAnotherName(t *testing.T) {
 	writeTensors(t, filepath.Join(dir, "x-00001-of-00003.safetensors"), "a")
 	writeTensors(t, filepath.Join(dir, "x-00002-of-00003.safetensors"), "b")
 	writeTensors(t, filepath.Join(dir, "x-00003-of-00003.safetensors"), "c")
-	writeIndex(t, dir, map[string]string{"a": "x-00001-of-00003.safetensors", "b": "x-00002-of-00003.safetensors", "c": "x-00003-of-00003.safetensors"})
+	writeIndex(t, dir, map[string]string{"a": "x-00001-of-00003.safetensors", "b": "x-00002-of-00003.safetensors",
+		"c": "x-00003-of-00003.safetensors"})
 	if err := os.Rename(filepath.Join(dir, "model"+indexSuffix), filepath.Join(dir, "model.fp16"+indexSuffix)); err != nil {
 		t.Fatal(err)
 	}
