@@ -101,7 +101,7 @@ func Open(dir string, be engine.Backend, o Options) (*Pipeline, error) {
 
 func (p *Pipeline) open() error {
 	if err := isFolder(p.Dir); err != nil {
-		return &run.Error{Class: run.ClassModel, Op: "open pipeline", Subject: p.Dir, Cause: err}
+		return &run.Error{Class: run.ClassModel, Op: "open pipeline", Subject: p.Dir, Cause: err, Hint: "give a folder in diffusers layout, with model_index.json in it"}
 	}
 	var err error
 	if p.classes, err = readIndex(p.Dir); err != nil {
@@ -136,11 +136,10 @@ func isFolder(path string) error {
 	}
 	folder := filepath.Dir(path)
 	if _, err := os.Stat(filepath.Join(folder, "model_index.json")); err == nil {
-		return fmt.Errorf("this is one file of a pipeline; give the folder around it, %s", folder)
+		return fmt.Errorf("this is one file of the pipeline in %s", folder)
 	}
-	return errors.New("this is one file, without the text encoders, tokenizers and autoencoder that drawing needs: " +
-		"put it into a folder with model_index.json, scheduler, text_encoder, text_encoder_2, tokenizer, tokenizer_2 and vae " +
-		"from the model's repository, and give that folder")
+	return errors.New("this is one file, without the text encoders, tokenizers and autoencoder that drawing needs: put it into a folder with " +
+		"model_index.json, scheduler, text_encoder, text_encoder_2, tokenizer, tokenizer_2 and vae from the model's repository")
 }
 
 func (p *Pipeline) part(name string) string { return filepath.Join(p.Dir, name) }

@@ -307,12 +307,13 @@ func TestSingleFilesAreExplained(t *testing.T) {
 	dir := copyFolder(t)
 	inside := filepath.Join(dir, "flux1-dev.safetensors")
 	alone := filepath.Join(t.TempDir(), "flux1-dev.safetensors")
-	for path, says := range map[string]string{inside: "give the folder around it, " + dir,
+	for path, says := range map[string]string{inside: "this is one file of the pipeline in " + dir,
 		alone: "put it into a folder with model_index.json", filepath.Join(dir, "gone"): "no such file"} {
 		if !strings.Contains(path, "gone") {
 			writeAny(t, path)
 		}
-		if _, err := Open(path, reference.New(), Options{}); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := Open(path, reference.New(), Options{}); err == nil || !strings.Contains(err.Error(), says) ||
+			!strings.Contains(err.Error(), "; give a folder in diffusers layout, with model_index.json") {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
