@@ -68,8 +68,10 @@ func runGenerate(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 		return nil, err
 	}
 	defer p.Close()
+	f := p.Factor() // the reference leaves off what does not fill a token; here it would be refused
 	g, err := p.Generate(ctx, pipeline.GenerateOptions{
-		Prompts: args.Prompts, Height: args.Height, Width: args.Width, Steps: args.Steps, Guidance: args.Guidance, MaxLen: args.MaxLen,
+		Prompts: args.Prompts, Height: args.Height / f * f, Width: args.Width / f * f, Steps: args.Steps, Guidance: args.Guidance,
+		MaxLen:  args.MaxLen,
 		Latents: latents,
 	})
 	if err != nil {

@@ -162,6 +162,9 @@ func TestPreprocessorConfig(t *testing.T) {
 	for text, want := range map[string]string{
 		`{`: "unexpected end", `{"size":"big"}`: "is no size", `{"size":-3}`: "a side of -3", `{"size":{"width":3}}`: "both width and height",
 		`{"resample":0}`: "resample 0", `{"image_std":[1,0,1]}`: "image_std holds a 0", `{"image_mean":[1]}`: "three numbers", `{"crop_size":99999}`: "a side of 99999",
+		`{"size":{"longest_edge":64}}`: "a size by longest_edge (64)", `{"size":{"shortest_edge":64,"longest_edge":99}}`: "longest_edge (99)",
+		`{"size":{"max_height":3}}`:          "max_height",
+		`{"crop_size":{"shortest_edge":64}}`: "crop_size by shortest_edge", `{"size":{"width":"3"}}`: "is no size",
 	} {
 		if _, err := ParsePreprocessor([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
@@ -170,12 +173,47 @@ func TestPreprocessorConfig(t *testing.T) {
 	if _, err := LoadPreprocessor(t.TempDir()); err == nil || !strings.Contains(err.Error(), "preprocessor_config.json") {
 		t.Errorf("missing file: %v", err)
 	}
+	newer := t.TempDir()
+	for text, says := range map[string]string{`{}`: "no image_processor", `{`: "processor_config.json",
+		`{"image_processor": {"size": {"longest_edge": 5}}}`: "longest_edge"} {
+		if err := os.WriteFile(filepath.Join(newer, "processor_config.json"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadPreprocessor(newer); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "preprocessor_config.json"), []byte(`{"size":0.5}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := LoadPreprocessor(dir); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("bad file: %v", err)
+	}
+}
+
+// TestProcessorConfig: what transformers 5 saves says the same as the older file, which counts when both are there.
+func TestProcessorConfig(t *testing.T) {
+	const settings = `{"size": {"shortest_edge": 64, "longest_edge": null}, "crop_size": {"height": 48, "width": 56},
+		"resample": 2, "image_mean": [0.5, 0.25, 0.125]}`
+	want, err := ParsePreprocessor([]byte(settings))
+	if err != nil || want.ShortSide != 64 || want.CropWidth != 56 || want.Mean[2] != 0.125 {
+		t.Fatalf("%+v, %v", want, err)
+	}
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("processor_config.json", `{"processor_class": "CLIPProcessor", "image_processor": `+settings+`}`)
+	if p, err := LoadPreprocessor(dir); err != nil || p != want {
+		t.Errorf("%+v, %v", p, err)
+	}
+	write("preprocessor_config.json", `{"size": 32}`)
+	if p, err := LoadPreprocessor(dir); err != nil || p.ShortSide != 32 || p.Mean[0] != float32(0.48145466) {
+		t.Errorf("with both files: %+v, %v", p, err)
 	}
 }
 

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Preprocessor turns a picture into the pixel values of a CLIP image tower, as CLIPImageProcessor of transformers 4.50
@@ -51,22 +53,37 @@ func (s *sizeJSON) UnmarshalJSON(data []byte) error {
 	if json.Unmarshal(data, &s.Number) == nil {
 		return nil
 	}
-	var object struct {
-		Shortest int `json:"shortest_edge"`
-		Width    int `json:"width"`
-		Height   int `json:"height"`
-	}
+	var object map[string]*int
 	if err := json.Unmarshal(data, &object); err != nil {
 		return fmt.Errorf("%s is no size: give a number, {shortest_edge} or {width, height}", data)
 	}
-	s.Shortest, s.Width, s.Height = object.Shortest, object.Width, object.Height
+	for key, value := range object {
+		switch {
+		case value == nil:
+		case key == "shortest_edge":
+			s.Shortest = *value
+		case key == "width":
+			s.Width = *value
+		case key == "height":
+			s.Height = *value
+		default:
+			return fmt.Errorf("a size by %s (%d) is not done: CLIP's pictures are sized by shortest_edge, or by width and height", key, *value)
+		}
+	}
 	return nil
 }
 
-// LoadPreprocessor reads preprocessor_config.json in folder dir.
+// LoadPreprocessor reads preprocessor_config.json in folder dir, or without one image_processor of processor_config.json,
+// which transformers 5 writes.
 func LoadPreprocessor(dir string) (Preprocessor, error) {
-	path := filepath.Join(dir, "preprocessor_config.json")
+	path, whole := filepath.Join(dir, "preprocessor_config.json"), filepath.Join(dir, "processor_config.json")
 	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if text, other := os.ReadFile(whole); other == nil {
+			path = whole
+			data, err = imageProcessor(text)
+		}
+	}
 	if err != nil {
 		return Preprocessor{}, fmt.Errorf("load picture preprocessor: %w", err)
 	}
@@ -77,9 +94,23 @@ func LoadPreprocessor(dir string) (Preprocessor, error) {
 	return p, nil
 }
 
+// imageProcessor is the part of a processor_config.json that is about pictures.
+func imageProcessor(data []byte) ([]byte, error) {
+	var file struct {
+		Images json.RawMessage `json:"image_processor"`
+	}
+	if err := json.Unmarshal(data, &file); err != nil {
+		return nil, fmt.Errorf("processor_config.json: %w", err)
+	}
+	if len(file.Images) == 0 {
+		return nil, errors.New("processor_config.json has no image_processor, and there is no preprocessor_config.json")
+	}
+	return file.Images, nil
+}
+
 // ParsePreprocessor reads the text of a preprocessor_config.json. What it leaves out has the library's defaults.
 func ParsePreprocessor(data []byte) (Preprocessor, error) {
-	file := preprocessorJSON{Mean: clipMean, Deviation: clipDeviation}
+	file := preprocessorJSON{Mean: slices.Clone(clipMean), Deviation: slices.Clone(clipDeviation)} // which decoding writes into
 	if err := json.Unmarshal(data, &file); err != nil {
 		return Preprocessor{}, err
 	}
@@ -88,6 +119,9 @@ func ParsePreprocessor(data []byte) (Preprocessor, error) {
 		p.setSize(file.Size)
 	}
 	if on(file.DoCrop) {
+		if file.Crop.Shortest != 0 {
+			return p, fmt.Errorf("crop_size by shortest_edge (%d) is not done: give width and height", file.Crop.Shortest)
+		}
 		p.setCrop(file.Crop)
 	}
 	if file.Filter != nil {

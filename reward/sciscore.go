@@ -40,12 +40,13 @@ var _ Scorer = (*SciScore)(nil)
 // cachedPrompts bounds the prompts whose features are remembered.
 const cachedPrompts = 1 << 14
 
-// OpenSciScore loads a CLIPModel folder with its tokenizer and preprocessor_config.json. Errors are *run.Error of class
-// model.
+// OpenSciScore loads a CLIPModel folder with its tokenizer and picture preprocessor, as any transformers from 4 to 5 saves
+// it. Errors are *run.Error of class model.
 func OpenSciScore(dir string, be engine.Backend, o SciScoreOptions) (*SciScore, error) {
 	failed := func(cause error) (*SciScore, error) {
 		return nil, &run.Error{Class: run.ClassModel, Op: "open sciscore", Subject: dir, Cause: cause,
-			Hint: "give a CLIP model folder in Hugging Face layout: config.json, model.safetensors, preprocessor_config.json, vocab.json and merges.txt"}
+			Hint: "give a CLIP model folder in Hugging Face layout: config.json, model.safetensors, preprocessor_config.json " +
+				"(or processor_config.json), and vocab.json with merges.txt or tokenizer.json"}
 	}
 	prep, err := picture.LoadPreprocessor(dir)
 	if err != nil {
@@ -81,13 +82,16 @@ func (s *SciScore) fits() error {
 		w, h = p.ExactWidth, p.ExactHeight
 	}
 	if side := c.Vision.ImageSize; w != side || h != side {
-		return fmt.Errorf("preprocessor_config.json makes pictures of %d×%d, the vision tower takes %d×%d", w, h, side, side)
+		return fmt.Errorf("the preprocessor makes pictures of %d×%d, the vision tower takes %d×%d", w, h, side, side)
 	}
 	if c.Vision.Channels != 3 {
 		return fmt.Errorf("num_channels is %d: pictures have 3", c.Vision.Channels)
 	}
 	return nil
 }
+
+// Notes says in words which weights are not used as the file has them.
+func (s *SciScore) Notes() []string { return s.model.Notes }
 
 // Close releases the model's files.
 func (s *SciScore) Close() error { return s.model.Close() }
@@ -96,6 +100,20 @@ func (s *SciScore) Close() error { return s.model.Close() }
 func (s *SciScore) Tokens(prompt string) []int32 {
 	return s.words.Encode(prompt, s.model.Config.Text.MaxPositions)
 }
+
+// Truncated counts the prompts, equal ones once, of which Tokens cuts off the end.
+func (s *SciScore) Truncated(prompts []string) int {
+	most, seen := s.model.Config.Text.MaxPositions, map[string]bool{}
+	for _, prompt := range prompts {
+		if !seen[prompt] && len(s.words.Encode(prompt, 0)) > most {
+			seen[prompt] = true
+		}
+	}
+	return len(seen)
+}
+
+// MaxTokens is the length that Tokens cuts prompts to.
+func (s *SciScore) MaxTokens() int { return s.model.Config.Text.MaxPositions }
 
 // TextFeatures gives the features of a prompt, of length 1. They are computed once for each prompt, by itself, so they do
 // not depend on what else was scored. The slice must not be changed.

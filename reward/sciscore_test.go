@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -200,6 +201,48 @@ func TestOpenSciScoreSaysWhatIsWrong(t *testing.T) {
 		if run.ClassOf(err) != run.ClassModel || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want mention of %q", name, err, c.says)
 		}
+	}
+}
+
+// TestFolderOfTransformers5: without the files that it no longer writes the scores are the same.
+func TestFolderOfTransformers5(t *testing.T) {
+	ctx, prompts := context.Background(), []string{"an unripe apple", "a rusty nail 果"}
+	score := func(dir string) []float64 {
+		t.Helper()
+		s, err := OpenSciScore(dir, reference.New(), SciScoreOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		scores, err := s.Score(ctx, prompts, noisy(2, 40, 32))
+		if err != nil {
+			t.Fatal(err)
+		}
+		long := strings.Repeat("nail ", 200)
+		if n := s.Truncated([]string{"nail", long, long}); n != 1 || len(s.Tokens(long)) != s.MaxTokens() || len(s.Notes()) != 0 {
+			t.Errorf("%d prompts are too long, notes %q", n, s.Notes())
+		}
+		return scores
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(sciscoreFolder)); err != nil {
+		t.Fatal(err)
+	}
+	settings, err := os.ReadFile(filepath.Join(dir, "preprocessor_config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, gone := range []string{"preprocessor_config.json", "vocab.json", "merges.txt", "special_tokens_map.json"} {
+		if err := os.Remove(filepath.Join(dir, gone)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "processor_config.json"), []byte(`{"image_processor": `+string(settings)+`}`),
+		0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := score(dir), score(sciscoreFolder); !slices.Equal(got, want) {
+		t.Errorf("scores %v, want %v", got, want)
 	}
 }
 

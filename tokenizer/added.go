@@ -4,9 +4,48 @@ import (
 	"sort"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
-// splitter finds added tokens, such as <|endoftext|>, that stand literally in a text.
+// addedTokens finds added tokens, such as <|endoftext|>, that stand literally in a text: some in the text as it was
+// given, some only after it was cleaned, with their own spelling cleaned as well.
+type addedTokens struct {
+	raw, cleaned *splitter
+}
+
+// newAddedTokens sorts tokens by the moment at which they are looked for.
+func newAddedTokens(tokens []addedJSON, clean func(string) string) addedTokens {
+	var early, late []addedJSON
+	for _, token := range tokens {
+		if token.Normalized {
+			token.Content = clean(token.Content)
+			late = append(late, token)
+		} else {
+			early = append(early, token)
+		}
+	}
+	return addedTokens{newSplitter(early), newSplitter(late)}
+}
+
+// each hands the ids of added tokens to token and the cleaned text between them to plain; first tells whether the text
+// stands at the very beginning. A function that returns false ends the walk.
+func (a addedTokens) each(text string, clean func(string) string, token func(id int32) bool, plain func(text string, first bool) bool) {
+	for i, outer := range a.raw.split(text) {
+		if outer.added {
+			if !token(outer.id) {
+				return
+			}
+			continue
+		}
+		for k, inner := range a.cleaned.split(clean(outer.text)) {
+			if inner.added && !token(inner.id) || !inner.added && !plain(inner.text, i == 0 && k == 0) {
+				return
+			}
+		}
+	}
+}
+
+// splitter cuts text at tokens.
 type splitter struct {
 	byFirst [256][]addedJSON // by first byte, longest first: the leftmost longest match wins
 }
@@ -43,6 +82,10 @@ func (s *splitter) split(text string) []part {
 			continue
 		}
 		start, stop := i, i+len(token.Content)
+		if token.SingleWord && !standsAlone(text, start, stop) {
+			i = stop
+			continue
+		}
 		if token.LStrip {
 			start = max(from, len(strings.TrimRightFunc(text[:start], unicode.IsSpace)))
 		}
@@ -68,4 +111,16 @@ func (s *splitter) at(text string) (addedJSON, bool) {
 		}
 	}
 	return addedJSON{}, false
+}
+
+// standsAlone tells whether text[start:stop] has no word character on either side.
+func standsAlone(text string, start, stop int) bool {
+	before, _ := utf8.DecodeLastRuneInString(text[:start])
+	after, _ := utf8.DecodeRuneInString(text[stop:])
+	return (start == 0 || !isWord(before)) && (stop == len(text) || !isWord(after))
+}
+
+// isWord is \w of Unicode's regular expressions: letters, marks, digits, connectors and joiners.
+func isWord(r rune) bool {
+	return unicode.In(r, unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M, unicode.Nd, unicode.Pc) || r == 0x200c || r == 0x200d
 }

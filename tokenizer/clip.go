@@ -23,18 +23,21 @@ const slowMergeLimit = 49152 - 256 - 2
 // clip is the byte-level BPE of CLIP: clean, split into words, merge the bytes of each.
 type clip struct {
 	vocabulary
-	bpe        *bpe
-	fast       bool
-	unknown    int32
-	raw        *splitter // added tokens that are looked for in the text as it was given
-	normalised *splitter // fast class: added tokens that are looked for after cleaning
+	bpe     *bpe
+	fast    bool
+	unknown int32
+	cleaner func(string) string
+	added   addedTokens
 }
 
 // clipFiles is what a folder holds, whichever of its two forms it has.
 type clipFiles struct {
 	vocab  map[string]int32
 	merges [][2]string
-	added  []addedJSON
+	whole  bool // from tokenizer.json, which has its own rules
+	rules  rulesJSON
+	clean  cleaner
+	unk    tokenName
 }
 
 func loadCLIP(dir string, c config, fast bool) (Tokenizer, error) {
@@ -46,7 +49,7 @@ func loadCLIP(dir string, c config, fast bool) (Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newCLIP(files, c, append(files.added, added...), fast)
+	return newCLIP(files, c, append(files.rules.Added, added...), fast || files.whole)
 }
 
 // readCLIPFiles prefers the file that the class itself reads: tokenizer.json for the fast one.
@@ -91,33 +94,43 @@ func parseCLIPPair(vocab, merges []byte) (clipFiles, error) {
 
 // clipJSON mirrors the parts of tokenizer.json that matter for byte-level BPE.
 type clipJSON struct {
-	Added      []addedJSON     `json:"added_tokens"`
-	Normalizer json.RawMessage `json:"normalizer"`
-	Model      struct {
-		Type   string            `json:"type"`
-		Vocab  map[string]int32  `json:"vocab"`
-		Merges []json.RawMessage `json:"merges"`
-		Suffix *string           `json:"end_of_word_suffix"`
+	rulesJSON
+	Model struct {
+		Type         string            `json:"type"`
+		Vocab        map[string]int32  `json:"vocab"`
+		Merges       []json.RawMessage `json:"merges"`
+		Suffix       *string           `json:"end_of_word_suffix"`
+		Prefix       string            `json:"continuing_subword_prefix"`
+		Unknown      tokenName         `json:"unk_token"`
+		Dropout      float64           `json:"dropout"`
+		FuseUnknown  bool              `json:"fuse_unk"`
+		ByteFallback bool              `json:"byte_fallback"`
+		IgnoreMerges bool              `json:"ignore_merges"`
 	} `json:"model"`
 }
 
 func parseCLIPJSON(data []byte) (clipFiles, error) {
 	var file clipJSON
+	fail := func(err error) (clipFiles, error) { return clipFiles{}, fmt.Errorf("tokenizer.json: %w", err) }
 	if err := json.Unmarshal(data, &file); err != nil {
-		return clipFiles{}, fmt.Errorf("tokenizer.json: %w", err)
+		return fail(err)
 	}
-	if file.Model.Type != "BPE" || file.Model.Suffix == nil || *file.Model.Suffix != endOfWord {
-		return clipFiles{}, fmt.Errorf("tokenizer.json: model of type %q is not CLIP's BPE with word ends marked %s", file.Model.Type, endOfWord)
+	m := file.Model
+	switch {
+	case m.Type != "BPE" || m.Suffix == nil || *m.Suffix != endOfWord:
+		return fail(fmt.Errorf("model of type %q is not CLIP's BPE with word ends marked %s", m.Type, endOfWord))
+	case m.Prefix != "" || m.Dropout != 0 || m.FuseUnknown || m.ByteFallback || m.IgnoreMerges:
+		return fail(errors.New("continuing_subword_prefix, dropout, fuse_unk, byte_fallback or ignore_merges is set, which CLIP has not"))
 	}
-	steps, err := normalizerTypes(file.Normalizer)
-	if err != nil {
-		return clipFiles{}, err
+	f := clipFiles{vocab: m.Vocab, whole: true, rules: file.rulesJSON, unk: m.Unknown}
+	var err error
+	if f.clean, err = parseNormalizer(file.Normalizer); err != nil {
+		return fail(err)
 	}
-	if got := strings.Join(steps, " "); got != "NFC Replace Lowercase" {
-		return clipFiles{}, fmt.Errorf("tokenizer.json: normalizer %q is not CLIP's (NFC Replace Lowercase)", got)
+	if err := checkCLIPWords(file.Words); err != nil {
+		return fail(err)
 	}
-	f := clipFiles{vocab: file.Model.Vocab, added: file.Added}
-	for i, raw := range file.Model.Merges {
+	for i, raw := range m.Merges {
 		pair, err := parseMergeJSON(raw)
 		if err != nil {
 			return f, fmt.Errorf("tokenizer.json: merge %d: %w", i, err)
@@ -125,6 +138,45 @@ func parseCLIPJSON(data []byte) (clipFiles, error) {
 		f.merges = append(f.merges, pair)
 	}
 	return f, nil
+}
+
+// clipWords is CLIP's pattern of words. Files of transformers 5 put the special tokens in front of it, which changes
+// nothing: the byte-level step that follows cuts them at the same places.
+const (
+	clipWords    = `'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`
+	clipSpecials = `<\|startoftext\|>|<\|endoftext\|>|`
+)
+
+// checkCLIPWords refuses pre-tokenizers other than CLIP's: the pattern, then bytes. An absent one is taken for it.
+func checkCLIPWords(raw json.RawMessage) error {
+	type step struct {
+		Type     string            `json:"type"`
+		Pattern  map[string]string `json:"pattern"`
+		Behavior string            `json:"behavior"`
+		Invert   bool              `json:"invert"`
+		Prefix   bool              `json:"add_prefix_space"`
+		Regex    *bool             `json:"use_regex"`
+		Steps    []step            `json:"pretokenizers"`
+	}
+	var s *step
+	if len(raw) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return fmt.Errorf("pre_tokenizer: %w", err)
+	}
+	if s == nil {
+		return nil
+	}
+	if s.Type == "Sequence" && len(s.Steps) == 2 {
+		split, bytes := s.Steps[0], s.Steps[1]
+		pattern := split.Pattern["Regex"]
+		known := pattern == clipWords || pattern == clipSpecials+clipWords && isSet(bytes.Regex, true)
+		if split.Type == "Split" && split.Behavior == "Removed" && split.Invert && known && bytes.Type == "ByteLevel" && !bytes.Prefix {
+			return nil
+		}
+	}
+	return fmt.Errorf("pre_tokenizer: %s is not CLIP's; it is Split by %s, then ByteLevel", raw, clipWords)
 }
 
 // parseMergeJSON reads a merge in either of its two spellings, "a b" and ["a","b"].
@@ -142,29 +194,6 @@ func parseMergeJSON(raw json.RawMessage) ([2]string, error) {
 	return [2]string{}, fmt.Errorf("%s is not a pair of symbols", raw)
 }
 
-// normalizerTypes lists the types of a normalizer's steps.
-func normalizerTypes(raw json.RawMessage) ([]string, error) {
-	var n struct {
-		Type  string            `json:"type"`
-		Steps []json.RawMessage `json:"normalizers"`
-	}
-	if err := json.Unmarshal(raw, &n); err != nil {
-		return nil, fmt.Errorf("tokenizer.json: normalizer: %w", err)
-	}
-	if n.Type != "Sequence" {
-		return []string{n.Type}, nil
-	}
-	var types []string
-	for _, step := range n.Steps {
-		inner, err := normalizerTypes(step)
-		if err != nil {
-			return nil, err
-		}
-		types = append(types, inner...)
-	}
-	return types, nil
-}
-
 func newCLIP(f clipFiles, c config, added []addedJSON, fast bool) (*clip, error) {
 	known := map[string]bool{}
 	for _, token := range added {
@@ -178,9 +207,13 @@ func newCLIP(f clipFiles, c config, added []addedJSON, fast bool) (*clip, error)
 		return nil, err
 	}
 	t := &clip{vocabulary: v, fast: fast}
+	unknown := c.UNK.or(clipEnd)
+	if f.whole {
+		unknown = f.unk.or(unknown)
+	}
 	var role [4]int32
 	for i, r := range []struct{ role, piece string }{
-		{"start", c.BOS.or(clipStart)}, {"end", c.EOS.or(clipEnd)}, {"unknown", c.UNK.or(clipEnd)}, {"padding", c.PAD.or(clipEnd)},
+		{"start", c.BOS.or(clipStart)}, {"end", c.EOS.or(clipEnd)}, {"unknown", unknown}, {"padding", c.PAD.or(clipEnd)},
 	} {
 		if role[i], err = t.special(r.role, r.piece); err != nil {
 			return nil, err
@@ -190,53 +223,43 @@ func newCLIP(f clipFiles, c config, added []addedJSON, fast bool) (*clip, error)
 		}
 	}
 	t.before, t.after, t.unknown, t.pad = []int32{role[0]}, []int32{role[1]}, role[2], role[3]
-	t.raw, t.normalised = newCLIPSplitters(added, fast)
+	if err := t.setFrame(f.rules.Post); err != nil {
+		return nil, fmt.Errorf("tokenizer.json: %w", err)
+	}
+	t.setCleaning(f, added)
 	t.bpe, err = newBPE(f.vocab, f.merges, role[2], fast)
 	return t, err
 }
 
-// newCLIPSplitters sorts added tokens by the moment at which they are looked for.
-func newCLIPSplitters(added []addedJSON, fast bool) (raw, normalised *splitter) {
-	var early, late []addedJSON
-	for _, token := range added {
-		if fast && token.Normalized {
-			token.Content = cleanFast(token.Content)
-			late = append(late, token)
-		} else {
-			early = append(early, token)
+// setCleaning picks the cleaning of the file or of the class. The slow class looks for all added tokens in the text as it
+// was given.
+func (t *clip) setCleaning(f clipFiles, added []addedJSON) {
+	switch {
+	case f.whole:
+		t.cleaner = f.clean.clean
+	case t.fast:
+		t.cleaner = cleanFast
+	default:
+		t.cleaner = cleanSlow
+		for i := range added {
+			added[i].Normalized = false
 		}
 	}
-	return newSplitter(early), newSplitter(late)
+	t.added = newAddedTokens(added, t.cleaner)
 }
 
 // Encode implements Tokenizer.
 func (t *clip) Encode(text string, maxLength int) []int32 {
 	room := t.room(maxLength)
 	var ids []int32
-	for _, outer := range t.raw.split(strings.ToValidUTF8(text, "\ufffd")) {
-		if outer.added {
-			ids = append(ids, outer.id)
-		} else if t.fast {
-			ids = t.encodeFast(ids, outer.text, room)
-		} else {
-			ids = t.encodeWords(ids, cleanSlow(outer.text), room)
-		}
-		if len(ids) >= room {
-			break
-		}
-	}
+	t.added.each(strings.ToValidUTF8(text, "\ufffd"), t.cleaner, func(id int32) bool {
+		ids = append(ids, id)
+		return len(ids) < room
+	}, func(text string, _ bool) bool {
+		ids = t.encodeWords(ids, text, room)
+		return len(ids) < room
+	})
 	return t.frame(ids, maxLength)
-}
-
-func (t *clip) encodeFast(ids []int32, text string, room int) []int32 {
-	for _, inner := range t.normalised.split(cleanFast(text)) {
-		if inner.added {
-			ids = append(ids, inner.id)
-		} else {
-			ids = t.encodeWords(ids, inner.text, room)
-		}
-	}
-	return ids
 }
 
 // encodeWords appends the ids of cleaned text; it may stop once room ids are there.
@@ -259,22 +282,7 @@ func (t *clip) encodeWords(ids []int32, text string, room int) []int32 {
 }
 
 // cleanFast is the cleaning of the fast class: NFC, runs of white space become one space, lower case.
-func cleanFast(text string) string {
-	var b strings.Builder
-	space := false
-	for _, r := range norm.NFC.String(text) {
-		if unicode.IsSpace(r) {
-			if !space {
-				b.WriteByte(' ')
-			}
-			space = true
-			continue
-		}
-		space = false
-		b.WriteRune(r)
-	}
-	return lowerEach(b.String())
-}
+func cleanFast(text string) string { return lowerEach(replaceWhite(norm.NFC.String(text), " ")) }
 
 // cleanSlow is the cleaning of the slow class without ftfy: control and format characters vanish, ideographs stand
 // alone, NFC, then the words in lower case with single spaces between them.

@@ -184,7 +184,8 @@ func TestCLIPFromTokenizerJSON(t *testing.T) {
 			}
 		}
 		model := map[string]any{"type": "BPE", "vocab": vocab, "merges": merges, "end_of_word_suffix": endOfWord}
-		normalizer := map[string]any{"type": "Sequence", "normalizers": []any{map[string]any{"type": "NFC"}, map[string]any{"type": "Replace"}, map[string]any{"type": "Lowercase"}}}
+		normalizer := map[string]any{"type": "Sequence", "normalizers": []any{map[string]any{"type": "NFC"}, map[string]any{"type": "Replace",
+			"pattern": map[string]any{"Regex": `\s+`}, "content": " "}, map[string]any{"type": "Lowercase"}}}
 		data, err := json.Marshal(map[string]any{"model": model, "normalizer": normalizer, "added_tokens": []addedJSON{{ID: vocab[clipEnd], Content: clipEnd, Normalized: false}}})
 		if err != nil {
 			t.Fatal(err)

@@ -17,6 +17,8 @@ type config struct {
 	Added map[string]addedJSON `json:"added_tokens_decoder"`
 
 	ExtraIDs     *int  `json:"extra_ids"`              // T5
+	PrefixSpace  *bool `json:"add_prefix_space"`       // T5
+	Legacy       *bool `json:"legacy"`                 // T5
 	Lower        *bool `json:"do_lower_case"`          // BERT
 	StripAccents *bool `json:"strip_accents"`          // BERT
 	SplitCJK     *bool `json:"tokenize_chinese_chars"` // BERT
@@ -29,6 +31,7 @@ type addedJSON struct {
 	LStrip     bool   `json:"lstrip"`
 	RStrip     bool   `json:"rstrip"`
 	Normalized bool   `json:"normalized"`
+	SingleWord bool   `json:"single_word"`
 }
 
 // tokenName is a special token, written as a string or as an object with a content.

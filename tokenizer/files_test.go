@@ -193,7 +193,8 @@ func TestT5NormalizerSteps(t *testing.T) {
 			t.Errorf("%s: %q, want %q", text, got, want)
 		}
 	}
-	for _, text := range []string{`{`, `{"type":"Lowercase"}`, `{"type":"Replace","pattern":{"Regex":"x+"},"content":""}`, `{"type":"Precompiled","precompiled_charsmap":"AA=="}`,
+	for _, text := range []string{`{`, `{"type":"StripAccents"}`, `{"type":"Replace","pattern":{"Regex":"x+"},"content":""}`,
+		`{"type":"Precompiled","precompiled_charsmap":"AA=="}`,
 		`{"type":"Sequence","normalizers":[{"type":"Nmt"}]}`} {
 		if _, err := parseNormalizer(json.RawMessage(text)); err == nil {
 			t.Errorf("%s: no error", text)

@@ -87,13 +87,15 @@ func FuzzCLIPFiles(f *testing.F) {
 }
 
 func FuzzCLIPJSON(f *testing.F) {
-	f.Add([]byte(`{"model":{"type":"BPE","end_of_word_suffix":"</w>","vocab":{"a":0,"<|startoftext|>":2,"<|endoftext|>":3},"merges":["a a"]},"normalizer":{"type":"Sequence","normalizers":[{"type":"NFC"},{"type":"Replace"},{"type":"Lowercase"}]}}`), "aa")
+	f.Add([]byte(`{"model":{"type":"BPE","end_of_word_suffix":"</w>","vocab":{"a":0,"<|startoftext|>":2,"<|endoftext|>":3},"merges":["a a"]},
+		"normalizer":{"type":"Sequence","normalizers":[{"type":"NFC"},{"type":"Replace","pattern":{"Regex":"\\s+"},"content":" "},{"type":"Lowercase"}]},
+		"post_processor":{"type":"RobertaProcessing","sep":["x",3],"cls":["y",2]}}`), "aa")
 	f.Fuzz(func(t *testing.T, data []byte, text string) {
 		files, err := parseCLIPJSON(data)
 		if err != nil {
 			return
 		}
-		if tk, err := newCLIP(files, config{}, files.added, true); err == nil {
+		if tk, err := newCLIP(files, config{}, files.rules.Added, true); err == nil {
 			probe(t, tk, text)
 		}
 	})

@@ -4,11 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode"
-
-	"golang.org/x/text/unicode/norm"
 )
 
 // Special pieces of T5 where its files name no others.
@@ -28,29 +25,42 @@ const space = "▁"
 type t5 struct {
 	vocabulary
 	model      *unigram
-	added      *splitter
-	normalise  []func(string) string
+	added      addedTokens
+	cleaner    cleaner
 	splitWhite bool   // older files also split at white space before ▁ is put in front of each word
 	prepend    string // "always", "first" or "never"
 }
 
-// loadT5 prefers spiece.model, which the library converts anew at every load; tokenizer.json gives the same ids.
+// loadT5 reads the file that the fast class reads: tokenizer.json with its own rules, or spiece.model, which the library
+// converts anew at every load when the config says add_prefix_space.
 func loadT5(dir string, c config) (Tokenizer, error) {
-	data, ok, err := readOptional(dir, "spiece.model")
+	spiece, haveSpiece, err := readOptional(dir, "spiece.model")
 	if err != nil {
 		return nil, err
 	}
-	if ok {
-		return newT5FromSpiece(data, c)
-	}
-	data, ok, err = readOptional(dir, "tokenizer.json")
+	whole, haveWhole, err := readOptional(dir, "tokenizer.json")
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		return nil, errors.New("no vocabulary: neither spiece.model nor tokenizer.json is there")
+	switch {
+	case haveSpiece && (!haveWhole || c.PrefixSpace != nil):
+		return newT5FromSpiece(spiece, c)
+	case haveWhole:
+		return newT5FromJSON(whole, c)
 	}
-	return newT5FromJSON(data, c)
+	return nil, errors.New("no vocabulary: neither spiece.model nor tokenizer.json is there")
+}
+
+// prependScheme says which pieces of text get a ▁ in front when a spiece.model is converted. Without legacy, text after a
+// special token gets none.
+func (c config) prependScheme() string {
+	switch {
+	case !isSet(c.PrefixSpace, true):
+		return "never"
+	case !isSet(c.Legacy, true):
+		return "first"
+	}
+	return "always"
 }
 
 func newT5FromSpiece(data []byte, c config) (*t5, error) {
@@ -74,15 +84,15 @@ func newT5FromSpiece(data []byte, c config) (*t5, error) {
 	for k := extra - 1; k >= 0; k-- {
 		s.pieces = append(s.pieces, piece{text: fmt.Sprintf("<extra_id_%d>", k)})
 	}
-	t := &t5{prepend: "always"}
+	t := &t5{prepend: c.prependScheme()}
 	if len(s.charsmap) > 0 {
 		m, err := parseCharsmap(s.charsmap)
 		if err != nil {
 			return nil, fmt.Errorf("spiece.model: %w", err)
 		}
-		t.normalise = append(t.normalise, m.normalise)
+		t.cleaner = append(t.cleaner, m.normalise)
 	}
-	t.normalise = append(t.normalise, trimRight, joinSpaces)
+	t.cleaner = append(t.cleaner, trimRight, joinSpaces)
 	added, err := c.added()
 	if err != nil {
 		return nil, err
@@ -128,16 +138,14 @@ func (t *t5) setPieces(pieces []piece, unknown int, added []addedJSON, c config)
 			added, known[name] = append(added, addedJSON{ID: id, Content: name}), true
 		}
 	}
-	t.added = newSplitter(added)
+	t.added = newAddedTokens(added, t.cleaner.clean)
 	return nil
 }
 
 // t5JSON mirrors the parts of tokenizer.json that matter for a unigram model.
 type t5JSON struct {
-	Added      []addedJSON     `json:"added_tokens"`
-	Normalizer json.RawMessage `json:"normalizer"`
-	Words      json.RawMessage `json:"pre_tokenizer"`
-	Model      struct {
+	rulesJSON
+	Model struct {
 		Type         string            `json:"type"`
 		Unknown      *int              `json:"unk_id"`
 		Vocab        []json.RawMessage `json:"vocab"`
@@ -162,7 +170,7 @@ func newT5FromJSON(data []byte, c config) (*t5, error) {
 	}
 	t := &t5{}
 	var err error
-	if t.normalise, err = parseNormalizer(file.Normalizer); err != nil {
+	if t.cleaner, err = parseNormalizer(file.Normalizer); err != nil {
 		return nil, fmt.Errorf("tokenizer.json: %w", err)
 	}
 	if err := t.parseWords(file.Words); err != nil {
@@ -172,7 +180,13 @@ func newT5FromJSON(data []byte, c config) (*t5, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t, t.setPieces(pieces, *file.Model.Unknown, append(file.Added, added...), c)
+	if err := t.setPieces(pieces, *file.Model.Unknown, append(file.Added, added...), c); err != nil {
+		return nil, err
+	}
+	if err := t.setFrame(file.Post); err != nil {
+		return nil, fmt.Errorf("tokenizer.json: %w", err)
+	}
+	return t, nil
 }
 
 // parseWords reads the pre-tokenizer: Metaspace, in older files after WhitespaceSplit.
@@ -221,26 +235,22 @@ func (t *t5) parseWords(raw json.RawMessage) error {
 func (t *t5) Encode(text string, maxLength int) []int32 {
 	room := t.room(maxLength)
 	var ids []int32
-	for i, p := range t.added.split(strings.ToValidUTF8(text, "\ufffd")) {
-		if p.added {
-			ids = append(ids, p.id)
-		} else {
-			ids = t.encodePart(ids, p.text, i == 0, room)
-		}
-		if len(ids) >= room {
-			break
-		}
-	}
+	t.added.each(strings.ToValidUTF8(text, "\ufffd"), t.cleaner.clean, func(id int32) bool {
+		ids = append(ids, id)
+		return len(ids) < room
+	}, func(text string, first bool) bool {
+		ids = t.encodePart(ids, text, first, room)
+		return len(ids) < room
+	})
 	return t.frame(ids, maxLength)
 }
 
+// encodePart appends the ids of cleaned text.
 func (t *t5) encodePart(ids []int32, text string, first bool, room int) []int32 {
-	for _, step := range t.normalise {
-		text = step(text)
-	}
 	chunks := []string{text}
 	if t.splitWhite {
 		chunks = strings.FieldsFunc(text, unicode.IsSpace)
+		first = first && len(chunks) > 0 && strings.HasPrefix(text, chunks[0])
 	}
 	for i, chunk := range chunks {
 		if chunk == "" {
@@ -271,72 +281,5 @@ func firstWord(text string) string {
 	return text
 }
 
-func trimRight(text string) string { return strings.TrimRightFunc(text, unicode.IsSpace) }
-
-// joinSpaces replaces runs of two and more spaces by one ▁.
+// joinSpaces replaces runs of two and more spaces by one ▁, as the library's conversion of a spiece.model does.
 func joinSpaces(text string) string { return spaces.ReplaceAllLiteralString(text, space) }
-
-var spaces = regexp.MustCompile(` {2,}`)
-
-// parseNormalizer reads the steps that unigram tokenizers are saved with; null means none.
-func parseNormalizer(raw json.RawMessage) ([]func(string) string, error) {
-	var n *struct {
-		Type     string            `json:"type"`
-		Steps    []json.RawMessage `json:"normalizers"`
-		Charsmap []byte            `json:"precompiled_charsmap"` // base64
-		Left     bool              `json:"strip_left"`
-		Right    bool              `json:"strip_right"`
-		Content  string            `json:"content"`
-		Pattern  map[string]string `json:"pattern"`
-	}
-	if len(raw) == 0 {
-		return nil, nil
-	}
-	if err := json.Unmarshal(raw, &n); err != nil {
-		return nil, fmt.Errorf("normalizer: %w", err)
-	}
-	if n == nil {
-		return nil, nil
-	}
-	form, isForm := map[string]norm.Form{"NFC": norm.NFC, "NFD": norm.NFD, "NFKC": norm.NFKC, "NFKD": norm.NFKD}[n.Type]
-	switch {
-	case n.Type == "Sequence":
-		var steps []func(string) string
-		for _, step := range n.Steps {
-			inner, err := parseNormalizer(step)
-			if err != nil {
-				return nil, err
-			}
-			steps = append(steps, inner...)
-		}
-		return steps, nil
-	case n.Type == "Precompiled" && len(n.Charsmap) == 0:
-		return nil, nil
-	case n.Type == "Precompiled":
-		m, err := parseCharsmap(n.Charsmap)
-		if err != nil {
-			return nil, err
-		}
-		return []func(string) string{m.normalise}, nil
-	case n.Type == "Strip":
-		return stripSteps(n.Left, n.Right), nil
-	case n.Type == "Replace" && n.Pattern["Regex"] == " {2,}" && n.Content == space:
-		return []func(string) string{joinSpaces}, nil
-	case n.Type == "Replace" && n.Pattern["String"] != "":
-		from, to := n.Pattern["String"], n.Content
-		return []func(string) string{func(s string) string { return strings.ReplaceAll(s, from, to) }}, nil
-	case isForm:
-		return []func(string) string{form.String}, nil
-	}
-	return nil, fmt.Errorf("normalizer: a step of type %q with pattern %v is not known for T5", n.Type, n.Pattern)
-}
-
-func stripSteps(left, right bool) (steps []func(string) string) {
-	if left {
-		steps = append(steps, func(s string) string { return strings.TrimLeftFunc(s, unicode.IsSpace) })
-	}
-	if right {
-		steps = append(steps, trimRight)
-	}
-	return steps
-}

@@ -1,6 +1,7 @@
 // Package tokenizer turns text into the integer ids that the text encoders were trained on: CLIP's byte-level BPE, T5's
 // SentencePiece unigram model and BERT's WordPiece. Ids agree with transformers 4.50, also on the text that nobody types
-// on purpose: wrong ids are never noticed, they only train a worse model.
+// on purpose: wrong ids are never noticed, they only train a worse model. A folder whose vocabulary is in a tokenizer.json
+// alone, as transformers 5 saves it, follows the rules of that file under every class.
 package tokenizer
 
 import (

@@ -110,7 +110,8 @@ func checkPaths(c configs.Config) error {
 		{"data.source", c.Data.Source, run.ClassData, nil, "name a folder of Science-T2I parquet files"},
 		{"data.prompts", c.Data.Prompts, run.ClassData, nil, `name a JSON list of {"prompt", "object"}, or leave it empty`},
 		{"oft.mask.detector", detector, run.ClassModel, nil, "name a detector folder, or set oft.mask.policy to full or none"},
-		{"reward.sciscore", c.Reward.SciScore, run.ClassModel, []string{"config.json", "preprocessor_config.json", "*.safetensors"}, "name a CLIP model folder in the Hugging Face layout"},
+		{"reward.sciscore", c.Reward.SciScore, run.ClassModel, []string{"config.json", "*processor_config.json", "*.safetensors"},
+			"name a CLIP model folder in the Hugging Face layout, with preprocessor_config.json or processor_config.json"},
 	} {
 		if p.path == "" || p.path == "world" {
 			continue

@@ -65,6 +65,11 @@ func (a *app) runGenerate(ctx context.Context, o generateOptions) error {
 		return err
 	}
 	defer pipe.Close()
+	if o.size != 0 {
+		if _, err := pipe.Grid(o.size, o.size); err != nil {
+			return run.Errorf(run.ClassConfig, "use", fmt.Sprintf("--size %d", o.size), "", "%w", err)
+		}
+	}
 	var adapter *lora.Adapter
 	if o.adapter != "" {
 		if adapter, err = lora.Load(o.adapter, pipe.Transformer.Layers()); err != nil {
@@ -74,6 +79,9 @@ func (a *app) runGenerate(ctx context.Context, o generateOptions) error {
 	seeds := make([]uint64, len(o.prompts))
 	for i := range seeds {
 		seeds[i] = o.seed + uint64(i)
+	}
+	if err := a.tellAbout(pipe, o.prompts); err != nil {
+		return err
 	}
 	got, err := pipe.Generate(ctx, pipeline.GenerateOptions{
 		Prompts: o.prompts, Height: o.size, Width: o.size, Steps: o.steps, Guidance: o.guidance, Seeds: seeds, Adapter: adapter,
@@ -92,6 +100,21 @@ func (a *app) runGenerate(ctx context.Context, o generateOptions) error {
 		}
 		console.Table(w, []string{"picture", "seed", "prompt"}, rows)
 	})
+}
+
+// tellAbout notes what a model does not take as it is given: prompts that are too long, and weights that are converted.
+func (a *app) tellAbout(pipe *pipeline.Pipeline, prompts []string) error {
+	if err := pipe.Check(); err != nil {
+		return err
+	}
+	for _, note := range pipe.Notes() {
+		a.print.Note("%s", note)
+	}
+	cut, err := pipe.Truncated(prompts, pipe.TextLength())
+	if err == nil && cut.Any() {
+		a.print.Note("%s", cut)
+	}
+	return err
 }
 
 // save writes the pictures as PNG files.

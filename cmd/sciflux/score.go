@@ -46,6 +46,12 @@ func (a *app) runScore(ctx context.Context, model string, prompts, images []stri
 		return err
 	}
 	defer scorer.Close()
+	for _, note := range scorer.Notes() {
+		a.print.Note("%s", note)
+	}
+	if cut := scorer.Truncated(prompts); cut > 0 {
+		a.print.Note("%d prompts are longer than the %d tokens that the model takes; what is beyond is not seen", cut, scorer.MaxTokens())
+	}
 	features, err := scorer.ImageFeatures(ctx, len(images), func(i int) (*picture.Picture, error) {
 		p, err := picture.Open(images[i])
 		if err != nil {

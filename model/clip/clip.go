@@ -17,7 +17,8 @@ type CLIP struct {
 	Config     Config
 	Text       *Text
 	Vision     *Vision
-	LogitScale float32 // logarithm of the temperature
+	LogitScale float32  // logarithm of the temperature
+	Notes      []string // which tensors are not used as the file has them
 	be         engine.Backend
 	close      func() error
 
@@ -47,6 +48,7 @@ func Open(dir string, be engine.Backend, storage weights.Storage) (*CLIP, error)
 		src.Close()
 		return nil, fmt.Errorf("load clip model %s: %w", dir, err)
 	}
+	m.Notes = l.Notes()
 	m.Vision.prepare()
 	return m, nil
 }

@@ -54,29 +54,59 @@ func defaultVision() VisionConfig {
 	}
 }
 
-// ReadTextConfig reads config.json of a CLIPTextModel folder and checks it.
+// towersJSON is config.json of CLIPModel. Old files repeat the towers' configs as text_config_dict and
+// vision_config_dict; as in the library, what those say wins.
+type towersJSON struct {
+	Text       json.RawMessage `json:"text_config"`
+	TextDict   json.RawMessage `json:"text_config_dict"`
+	Vision     json.RawMessage `json:"vision_config"`
+	VisionDict json.RawMessage `json:"vision_config_dict"`
+	Projection int             `json:"projection_dim"`
+}
+
+// layered reads configs over one another; absent ones are passed over.
+func layered(into any, texts ...json.RawMessage) error {
+	for _, text := range texts {
+		if len(text) == 0 {
+			continue
+		}
+		if err := json.Unmarshal(text, into); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ReadTextConfig reads config.json of a CLIPTextModel folder, or the text tower's part of a CLIPModel's, and checks it.
 func ReadTextConfig(dir string) (TextConfig, error) {
-	c := defaultText()
-	if err := weights.ReadConfig(dir, "config.json", &c); err != nil {
+	var whole json.RawMessage
+	if err := weights.ReadConfig(dir, "config.json", &whole); err != nil {
 		return TextConfig{}, err
 	}
-	if err := c.Validate(); err != nil {
+	fail := func(err error) (TextConfig, error) {
 		return TextConfig{}, fmt.Errorf("config.json in %s: %w", dir, err)
+	}
+	var towers towersJSON
+	if err := json.Unmarshal(whole, &towers); err != nil {
+		return fail(err)
+	}
+	texts := []json.RawMessage{towers.Text, towers.TextDict}
+	if len(towers.Text)+len(towers.TextDict) == 0 {
+		texts = []json.RawMessage{whole}
+	}
+	c := defaultText()
+	if err := layered(&c, texts...); err != nil {
+		return fail(err)
+	}
+	if err := c.Validate(); err != nil {
+		return fail(err)
 	}
 	return c, nil
 }
 
-// ReadConfig reads config.json of a CLIPModel folder and checks it. Old files repeat the towers' configs as
-// text_config_dict and vision_config_dict; as in the library, what those say wins.
+// ReadConfig reads config.json of a CLIPModel folder and checks it.
 func ReadConfig(dir string) (Config, error) {
-	var file struct {
-		Text       json.RawMessage `json:"text_config"`
-		TextDict   json.RawMessage `json:"text_config_dict"`
-		Vision     json.RawMessage `json:"vision_config"`
-		VisionDict json.RawMessage `json:"vision_config_dict"`
-		Projection int             `json:"projection_dim"`
-	}
-	file.Projection = 512
+	file := towersJSON{Projection: 512}
 	if err := weights.ReadConfig(dir, "config.json", &file); err != nil {
 		return Config{}, err
 	}
@@ -85,16 +115,11 @@ func ReadConfig(dir string) (Config, error) {
 	if len(file.Text)+len(file.TextDict) == 0 || len(file.Vision)+len(file.VisionDict) == 0 {
 		return fail(fmt.Errorf("text_config or vision_config is missing: not a CLIPModel; SciScore needs both towers"))
 	}
-	for _, layer := range []struct {
-		text json.RawMessage
-		into any
-	}{{file.Text, &c.Text}, {file.TextDict, &c.Text}, {file.Vision, &c.Vision}, {file.VisionDict, &c.Vision}} {
-		if len(layer.text) == 0 {
-			continue
-		}
-		if err := json.Unmarshal(layer.text, layer.into); err != nil {
-			return fail(err)
-		}
+	if err := layered(&c.Text, file.Text, file.TextDict); err != nil {
+		return fail(err)
+	}
+	if err := layered(&c.Vision, file.Vision, file.VisionDict); err != nil {
+		return fail(err)
 	}
 	if err := c.Validate(); err != nil {
 		return fail(err)

@@ -3,6 +3,7 @@ package clip
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/model/weights"
@@ -12,6 +13,7 @@ import (
 // Text is a CLIP text tower with its weights. Its methods may be called by several goroutines.
 type Text struct {
 	Config TextConfig
+	Notes  []string // which tensors are not used as the file has them
 	be     engine.Backend
 	close  func() error
 
@@ -20,8 +22,8 @@ type Text struct {
 	final             norm
 }
 
-// OpenText loads a CLIPTextModel folder: config.json and model.safetensors, one file or shards. Close it when done:
-// weights may be views of the files.
+// OpenText loads the text tower of a folder with config.json and weights: a CLIPTextModel, with a projection or without, or
+// a whole CLIPModel. Close it when done: weights may be views of the files.
 func OpenText(dir string, be engine.Backend, storage weights.Storage) (*Text, error) {
 	config, err := ReadTextConfig(dir)
 	if err != nil {
@@ -33,28 +35,41 @@ func OpenText(dir string, be engine.Backend, storage weights.Storage) (*Text, er
 	}
 	t := &Text{Config: config, be: be, close: src.Close}
 	l := weights.NewLoader(src, storage)
-	l.Optional(weights.PositionIDs)
+	l.Optional(unusedByText)
 	t.declare(l)
 	if err := l.Load(); err != nil {
 		src.Close()
 		return nil, fmt.Errorf("load clip text encoder %s: %w", dir, err)
 	}
+	t.Notes = l.Notes()
 	return t, nil
 }
 
+// unusedByText matches what larger models hold beside the text tower: the projections and the vision tower.
+func unusedByText(name string) bool {
+	switch name {
+	case "text_projection.weight", "visual_projection.weight", "logit_scale":
+		return true
+	}
+	return weights.PositionIDs(name) || strings.HasPrefix(name, "vision_model.")
+}
+
+// tokenTable is the first tensor of the text tower.
+const tokenTable = "embeddings.token_embedding.weight"
+
 func (t *Text) declare(l *weights.Loader) {
-	c := t.Config
-	l.Matrix(&t.tokens, "text_model.embeddings.token_embedding.weight", c.VocabSize, c.Width)
-	l.Matrix(&t.positions, "text_model.embeddings.position_embedding.weight", c.MaxPositions, c.Width)
-	t.tower.declare(l, c.tower(), "text_model.encoder.layers")
-	declareNorm(l, &t.final, "text_model.final_layer_norm", c.Width)
+	c, prefix := t.Config, "text_model."
+	if !l.Has(prefix+tokenTable) && l.Has(tokenTable) {
+		prefix = "" // a CLIPTextModel saved by transformers 5
+	}
+	l.Matrix(&t.tokens, prefix+tokenTable, c.VocabSize, c.Width)
+	l.Matrix(&t.positions, prefix+"embeddings.position_embedding.weight", c.MaxPositions, c.Width)
+	t.tower.declare(l, c.tower(), prefix+"encoder.layers")
+	declareNorm(l, &t.final, prefix+"final_layer_norm", c.Width)
 }
 
 // Close releases the files.
 func (t *Text) Close() error { return t.close() }
-
-// chunkRows bounds the tokens worked on at once.
-const chunkRows = 4096
 
 // Forward gives the last hidden states after the final norm [B, L, C], and of each row the state at its end-of-text
 // token [B, C], as host tensors. ids are rows of length L, at most the config's positions. Attention is causal, so
@@ -113,7 +128,7 @@ func (c TextConfig) end(row []int32) int {
 // encode runs the tower over chunks of whole rows and hands the states before the final norm to done.
 func (t *Text) encode(ctx context.Context, ids []int32, length int, done func(from, n int, h engine.View)) error {
 	c, batch := t.Config.Width, len(ids)/length
-	chunk := min(batch, max(1, chunkRows/length))
+	chunk := min(batch, weights.Chunk(length))
 	host := make([]float32, chunk*length*c)
 	position := make([]float32, c)
 	for from := 0; from < batch; from += chunk {

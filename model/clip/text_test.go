@@ -84,7 +84,8 @@ func TestPadsAfterTheEndDoNotMatter(t *testing.T) {
 
 func TestTextRowsAreIndependentInChunks(t *testing.T) {
 	m := tinyText(t)
-	const length, batch = 24, chunkRows/24 + 2
+	const length = 24
+	batch := weights.Chunk(length) + 2
 	ids := make([]int32, batch*length)
 	for i := range ids {
 		ids[i] = int32(i*i) % 119

@@ -70,7 +70,7 @@ func (c VisionConfig) Patchify(dst, pixels []float32) {
 }
 
 // Batch is how many pictures are worked on at once.
-func (c VisionConfig) Batch() int { return max(1, chunkRows/(1+c.Patches())) }
+func (c VisionConfig) Batch() int { return weights.Chunk(1 + c.Patches()) }
 
 // Forward gives the normalised class state of each picture, post_layernorm included: a host tensor [B, C]. patches are
 // rows [B·patches, channels·patch·patch] as Patchify makes them.

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/sciflux/sciflux/engine"
@@ -26,6 +24,7 @@ type Options struct {
 // Model is a loaded transformer. Its weights are frozen; any number of goroutines may use it.
 type Model struct {
 	Config
+	Notes []string // which tensors are not used as the file has them
 
 	layers  map[string]engine.Layer // by full name
 	stacked map[string]engine.Layer // groups of layers whose rows lie together, by the first layer
@@ -34,58 +33,91 @@ type Model struct {
 	close   func() error
 }
 
-// Load opens a transformer: a folder in diffusers layout (also the pipeline folder around it), or one file in the original
-// or in diffusers naming with its config.json beside it; without one a file has the shape of FLUX.1. Weights are used
-// from the mapped file in place. Refusals of files are *safetensors.Error and name every tensor concerned.
+// Part says how a transformer's files are found.
+func Part() weights.Kind {
+	return weights.Kind{Folder: "transformer", Base: weightsBase, Single: "flux1-dev.safetensors", Holds: holds}
+}
+
+// prefixes stand before every name in community copies of the original file.
+var prefixes = []string{"model.diffusion_model.", "diffusion_model."}
+
+// holds tells whether a file has a transformer in one of the namings.
+func holds(s safetensors.Source) bool {
+	s = weights.Under(s, prefixes...)
+	for _, first := range [][2]string{{"img_in.weight", "double_blocks.0.img_mod.lin.weight"}, {"x_embedder.weight",
+		"transformer_blocks.0.norm1.linear.weight"}} {
+		_, embedder := s.Info(first[0])
+		if _, block := s.Info(first[1]); embedder && block {
+			return true
+		}
+	}
+	return false
+}
+
+// Load opens a transformer in diffusers or in the original naming: a file; a folder with its weights, whatever the file is
+// called; or the pipeline folder round that, which may also hold it as a single file in its root. Sizes come from
+// config.json in the folder, else from the tensors' shapes. Weights are used from the mapped file in place. Refusals of
+// files are *safetensors.Error and name every tensor concerned.
 func Load(path string, o Options) (*Model, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("load transformer: %w; give a model folder or a .safetensors file", err)
-	}
-	if !info.IsDir() {
-		return loadFile(path, o)
-	}
-	if inner := filepath.Join(path, "transformer"); exists(filepath.Join(path, "model_index.json")) && exists(inner) {
-		path = inner
-	}
-	c, err := ReadConfig(path)
+	p, err := Part().Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("load transformer: %w", err)
 	}
-	set, err := safetensors.OpenDir(path, weightsBase)
-	if err != nil {
-		return nil, fmt.Errorf("load transformer %s: %w", path, err)
-	}
-	return fill(path, c, set, set.Close, o, declareDiffusers)
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-func loadFile(path string, o Options) (*Model, error) {
-	file, err := safetensors.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("load transformer: %w", err)
-	}
-	source := withoutPrefix(file)
+	source := weights.Under(p.Set, prefixes...)
 	_, original := source.Info("img_in.weight")
-	c, err := ReadConfig(filepath.Dir(path))
+	c, err := ReadConfig(p.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		c, err = Dev(), nil
-		_, guided := source.Info("guidance_in.in_layer.weight")
-		_, alsoGuided := source.Info("time_text_embed.guidance_embedder.linear_1.weight")
-		c.GuidanceEmbed = guided || alsoGuided
+		c, err = shapes(source, original).Complete()
+		if err != nil {
+			err = fmt.Errorf("sizes read from the tensors of %s: %w; put the model's config.json (diffusers' transformer/config.json) into %s",
+				p.Path, err, p.Dir)
+		}
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("load transformer: %w", err), file.Close())
+		return nil, errors.Join(fmt.Errorf("load transformer: %w", err), p.Close())
 	}
 	declare := declareDiffusers
 	if original {
 		declare = declareOriginal
 	}
-	return fill(path, c, source, file.Close, o, declare)
+	return fill(p.Path, c, source, p.Close, o, declare)
+}
+
+// shapes is FLUX.1's configuration with the sizes that a file's tensors show. Those of absent tensors stay, so that the
+// tensors are missed by name.
+func shapes(s safetensors.Source, original bool) Config {
+	c := Dev()
+	name := func(diffusers, originally string) string {
+		if original {
+			return originally
+		}
+		return diffusers
+	}
+	size := func(into *int, axis int, name string) {
+		if info, ok := s.Info(name); ok && len(info.Shape) > axis {
+			*into = info.Shape[axis]
+		}
+	}
+	count := func(pattern string) int {
+		n := 0
+		for ; ; n++ {
+			if _, ok := s.Info(fmt.Sprintf(pattern, n)); !ok {
+				return n
+			}
+		}
+	}
+	width := c.Width()
+	size(&width, 0, name("x_embedder.weight", "img_in.weight"))
+	size(&c.InChannels, 1, name("x_embedder.weight", "img_in.weight"))
+	size(&c.TextWidth, 1, name("context_embedder.weight", "txt_in.weight"))
+	size(&c.PooledWidth, 1, name("time_text_embed.text_embedder.linear_1.weight", "vector_in.in_layer.weight"))
+	size(&c.OutChannels, 0, name("proj_out.weight", "final_layer.linear.weight"))
+	size(&c.HeadDim, 0, name("transformer_blocks.0.attn.norm_q.weight", "double_blocks.0.img_attn.norm.query_norm.scale"))
+	c.Heads = width / max(1, c.HeadDim)
+	c.DoubleBlocks = count(name("transformer_blocks.%d.norm1.linear.weight", "double_blocks.%d.img_mod.lin.weight"))
+	c.SingleBlocks = count(name("single_transformer_blocks.%d.norm.linear.weight", "single_blocks.%d.modulation.lin.weight"))
+	_, c.GuidanceEmbed = s.Info(name("time_text_embed.guidance_embedder.linear_1.weight", "guidance_in.in_layer.weight"))
+	return c
 }
 
 // fill declares all tensors, checks them and builds the model.
@@ -97,6 +129,7 @@ func fill(path string, c Config, s safetensors.Source, closer func() error, o Op
 		return nil, errors.Join(fmt.Errorf("load transformer %s: %w", path, err), closer())
 	}
 	finish()
+	m.Notes = loader.Notes()
 	m.computeIn(o.Compute)
 	return m, nil
 }
@@ -162,45 +195,4 @@ func (m *Model) declareNorms(l *weights.Loader, file func(norm) string) func() {
 			m.norms[name] = *v
 		}
 	}
-}
-
-// withoutPrefix hides the prefix that community copies of the original file carry before every name.
-func withoutPrefix(s safetensors.Source) safetensors.Source {
-	const prefix = "model.diffusion_model."
-	for _, name := range s.Names() {
-		if strings.HasPrefix(name, prefix) {
-			return prefixed{s, prefix}
-		}
-	}
-	return s
-}
-
-// prefixed is a source whose names are shown without a prefix; names that lack it stay as they are.
-type prefixed struct {
-	inner  safetensors.Source
-	prefix string
-}
-
-func (p prefixed) Names() []string {
-	names := make([]string, 0, len(p.inner.Names()))
-	for _, name := range p.inner.Names() {
-		names = append(names, strings.TrimPrefix(name, p.prefix))
-	}
-	return names
-}
-
-func (p prefixed) full(name string) string {
-	if _, ok := p.inner.Info(p.prefix + name); ok {
-		return p.prefix + name
-	}
-	return name
-}
-
-func (p prefixed) Info(name string) (safetensors.Info, bool) { return p.inner.Info(p.full(name)) }
-func (p prefixed) Bytes(name string) ([]byte, error)         { return p.inner.Bytes(p.full(name)) }
-func (p prefixed) Float32(name string, shape ...int) ([]float32, error) {
-	return p.inner.Float32(p.full(name), shape...)
-}
-func (p prefixed) BFloat16(name string, shape ...int) ([]uint16, error) {
-	return p.inner.BFloat16(p.full(name), shape...)
 }

@@ -3,7 +3,9 @@ package flux
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -150,33 +152,69 @@ func sameWeights(t *testing.T, got, want *Model) {
 	}
 }
 
-// TestLayoutsHoldOneModel: the same weights come out of a folder, a pipeline's folder, and files of both namings, with and
-// without prefix.
+// TestLayoutsHoldOneModel: the same weights, and to the last bit the same velocity, come out of every naming in every
+// place where people keep them, with and without stacks.
 func TestLayoutsHoldOneModel(t *testing.T) {
 	c := small()
-	want := randomModel(c, 6)
-	plain := folder(t, c, diffusersTensors(want))
-	pipeline := t.TempDir()
-	if err := os.WriteFile(filepath.Join(pipeline, "model_index.json"), []byte("{}"), 0o644); err != nil {
-		t.Fatal(err)
+	model := randomModel(c, 6)
+	diffusers, original := diffusersTensors(model), originalTensors(model, "")
+	whole := originalTensors(model, "model.diffusion_model.")
+	for _, name := range []string{"vae.decoder.conv_in.bias", "text_encoders.clip_l.transformer.text_model.final_layer_norm.weight"} {
+		whole[name] = safetensors.Float32s(name, safetensors.F32, []int{1}, []float32{1})
 	}
-	if err := os.Rename(folder(t, c, diffusersTensors(want)), filepath.Join(pipeline, "transformer")); err != nil {
-		t.Fatal(err)
-	}
-	files := t.TempDir()
-	saveConfig(t, files, c)
-	save(t, filepath.Join(files, "original.safetensors"), originalTensors(want, ""))
-	save(t, filepath.Join(files, "prefix.safetensors"), originalTensors(want, "model.diffusion_model."))
-	for _, path := range []string{plain, pipeline, filepath.Join(plain, weightsBase+".safetensors"), filepath.Join(files, "original.safetensors"), filepath.Join(files, "prefix.safetensors")} {
-		m, err := Load(path, Options{})
-		if err != nil {
+	in := randomInput(c, 2, 2, 3, 6)
+	var want []float32
+	for _, place := range []struct {
+		file    string // inside a pipeline folder
+		tensors map[string]safetensors.Tensor
+		config  string // its folder
+		open    string // what is opened, "" for the pipeline
+	}{
+		{"transformer/diffusion_pytorch_model.safetensors", diffusers, "transformer", ""},
+		{"transformer/diffusion_pytorch_model.safetensors", diffusers, "transformer", "transformer"},
+		{"transformer/diffusion_pytorch_model.safetensors", diffusers, "transformer", "transformer/diffusion_pytorch_model.safetensors"},
+		{"transformer/diffusion_pytorch_model.safetensors", original, "transformer", ""},
+		{"transformer/flux1-dev.safetensors", original, "transformer", ""},
+		{"transformer/my own.safetensors", diffusers, "transformer", ""},
+		{"flux1-dev.safetensors", original, "transformer", ""},
+		{"flux1-schnell.sft", original, "transformer", ""},
+		{"anything.safetensors", diffusers, "transformer", ""},
+		{"flux1-dev.safetensors", original, "", "flux1-dev.safetensors"},
+		{"prefixed.safetensors", originalTensors(model, "model.diffusion_model."), "transformer", ""},
+		{"comfy.safetensors", originalTensors(model, "diffusion_model."), "transformer", ""},
+		{"whole.safetensors", whole, "transformer", ""},
+		{"transformer", original, "", ""},
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "model_index.json"), []byte("{}"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		sameWeights(t, m, want)
+		for _, needed := range []string{filepath.Dir(filepath.Join(dir, place.file)), filepath.Join(dir, place.config)} {
+			if err := os.MkdirAll(needed, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		save(t, filepath.Join(dir, place.file), place.tensors)
+		saveConfig(t, filepath.Join(dir, place.config), c)
+		m, err := Load(filepath.Join(dir, place.open), Options{})
+		if err != nil {
+			t.Errorf("%+v: %v", place.file, err)
+			continue
+		}
+		sameWeights(t, m, model)
+		if len(m.stacked) == 0 {
+			t.Errorf("%s: no stacks", place.file)
+		}
+		got := velocity(t, m, in, nil)
+		if want == nil {
+			want = got
+		}
+		near(t, place.file, got, want, 0)
 		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
 	}
+	near(t, "stacks", want, velocity(t, model, in, nil), 1e-5)
 }
 
 // TestStorage: rounding on load gives bfloat16 matrices and leaves vectors alone.
@@ -236,6 +274,10 @@ func TestLoadRefusals(t *testing.T) {
 		safetensors.Quantised: change(func(l map[string]safetensors.Tensor) {
 			l["q"] = safetensors.Float32s("proj_out.weight.absmax", safetensors.F32, []int{1}, []float32{1})
 		}),
+		safetensors.NotFinite: change(func(l map[string]safetensors.Tensor) {
+			l["proj_out.bias"] = safetensors.Float32s("proj_out.bias", safetensors.F32, []int{c.OutChannels}, append(make([]float32,
+				c.OutChannels-1), float32(math.NaN())))
+		}),
 	}
 	for class, tensors := range cases {
 		_, err := Load(folder(t, c, tensors), Options{})
@@ -249,17 +291,30 @@ func TestLoadRefusals(t *testing.T) {
 	if _, err := Load(filepath.Join(t.TempDir(), "absent"), Options{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("absent folder: %v", err)
 	}
-	if _, err := Load(t.TempDir(), Options{}); err == nil || !strings.Contains(err.Error(), "config.json") {
+	if _, err := Load(t.TempDir(), Options{}); err == nil || !strings.Contains(err.Error(), weightsBase) {
 		t.Errorf("empty folder: %v", err)
 	}
 }
 
-// TestFileWithoutConfig is taken for FLUX.1 itself, and refused when it is not.
+// TestFileWithoutConfig: its sizes are read from the tensors, but not how the head is divided for positions.
 func TestFileWithoutConfig(t *testing.T) {
+	c := small()
+	tensors := originalTensors(randomModel(c, 6), "")
 	path := filepath.Join(t.TempDir(), "x.safetensors")
-	save(t, path, originalTensors(randomModel(small(), 6), ""))
-	if _, err := Load(path, Options{}); safetensors.ClassOf(err) != safetensors.MissingTensor || !strings.Contains(err.Error(), "double_blocks.") {
+	save(t, path, tensors)
+	if _, err := Load(path, Options{}); err == nil || !strings.Contains(err.Error(), "attention_head_dim 6; put the model's config.json") {
 		t.Errorf("refused with %v", err)
+	}
+	for _, file := range []map[string]safetensors.Tensor{tensors, diffusersTensors(randomModel(c, 6))} {
+		_, original := file["img_in.weight"]
+		got := shapes(parse(t, file), original)
+		got.ClassName, got.Axes = "", c.Axes
+		if fmt.Sprint(got) != fmt.Sprint(c) {
+			t.Errorf("shapes %+v, want %+v", got, c)
+		}
+	}
+	if got := shapes(parse(t, map[string]safetensors.Tensor{}), true); got.InChannels != 64 || got.Width() != 3072 || got.DoubleBlocks != 0 {
+		t.Errorf("without tensors: %+v", got)
 	}
 }
 

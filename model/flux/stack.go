@@ -2,6 +2,7 @@ package flux
 
 import (
 	"github.com/sciflux/sciflux/engine"
+	"github.com/sciflux/sciflux/model/weights"
 )
 
 // stackLimit is up to how many bytes of grouped weights are copied below one another. A small model is faster with one
@@ -14,29 +15,28 @@ func (m *Model) stackGroups() {
 	total := 0
 	m.eachGroup(func(group []string) {
 		for _, name := range group {
-			total += bytesOf(m.layers[name].Weight)
+			total += weights.Bytes(m.layers[name].Weight)
 		}
 	})
 	if total > stackLimit {
 		return
 	}
 	m.eachGroup(func(group []string) {
-		first := m.layers[group[0]].Weight
-		all := engine.Layer{Weight: &engine.Weight{In: first.In, Stride: first.In}}
-		for _, name := range group {
+		var all engine.Layer
+		parts := make([]*engine.Weight, len(group))
+		for i, name := range group {
 			l := m.layers[name]
-			if l.Weight.DType() != first.DType() {
+			if l.Weight.DType() != m.layers[group[0]].Weight.DType() {
 				return
 			}
-			all.Weight.F32 = append(all.Weight.F32, l.Weight.F32...)
-			all.Weight.BF16 = append(all.Weight.BF16, l.Weight.BF16...)
-			all.Weight.Out += l.Weight.Out
+			parts[i] = l.Weight
 			all.Bias = append(all.Bias, l.Bias...)
 		}
+		all.Weight = weights.Stacked(parts)
 		m.stacked[group[0]] = all
 		row := 0
-		for _, name := range group {
-			out := m.layers[name].Weight.Out
+		for i, name := range group {
+			out := parts[i].Out
 			m.layers[name] = engine.Layer{Weight: all.Weight.RowRange(row, out), Bias: all.Bias[row:][:out]}
 			row += out
 		}
@@ -52,11 +52,4 @@ func (m *Model) eachGroup(do func(group []string)) {
 			}
 		}
 	}
-}
-
-func bytesOf(w *engine.Weight) int {
-	if w.BF16 != nil {
-		return 2 * w.Out * w.In
-	}
-	return 4 * w.Out * w.In
 }

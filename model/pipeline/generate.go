@@ -16,7 +16,7 @@ import (
 // guidance embedder and 4 without, TextLength.
 type GenerateOptions struct {
 	Prompts       []string
-	Height, Width int     // pixels asked for; rounded down to whole tokens
+	Height, Width int     // multiples of Factor
 	Steps         int     // network calls
 	Guidance      float64 // embedded by models that have a guidance embedder, ignored by others
 	MaxLen        int     // T5 tokens

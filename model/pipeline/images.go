@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/flow"
@@ -12,14 +13,32 @@ import (
 // Factor is the number of pixels of one token in each direction: the autoencoder's factor times 2 for packing.
 func (p *Pipeline) Factor() int { return 2 * p.VAE.Config.Factor() }
 
-// Grid is the grid of tokens for a picture of the given size in pixels; what does not fill a token is left off.
+// Grid is the grid of tokens for a picture of the given size in pixels. Sides that do not fill whole tokens are refused
+// with the sizes that do.
 func (p *Pipeline) Grid(height, width int) (flow.Grid, error) {
 	f := p.Factor()
-	g := flow.Grid{Rows: height / f, Columns: width / f}
-	if g.Rows < 1 || g.Columns < 1 {
-		return g, fmt.Errorf("picture of %d×%d pixels: need at least %d in each direction", width, height, f)
+	var wrong []string
+	for _, side := range []struct {
+		name   string
+		pixels int
+	}{{"width", width}, {"height", height}} {
+		if side.pixels < f || side.pixels%f != 0 {
+			wrong = append(wrong, fmt.Sprintf("%s %d (%s)", side.name, side.pixels, nearest(side.pixels, f)))
+		}
 	}
-	return g, nil
+	if len(wrong) > 0 {
+		return flow.Grid{}, fmt.Errorf("pictures of %d×%d pixels: sides must be multiples of %d: %s", width, height, f, strings.Join(wrong, ", "))
+	}
+	return flow.Grid{Rows: height / f, Columns: width / f}, nil
+}
+
+// nearest names the multiples of f on both sides of a number of pixels.
+func nearest(pixels, f int) string {
+	if pixels < f {
+		return fmt.Sprintf("the least is %d", f)
+	}
+	below := pixels / f * f
+	return fmt.Sprintf("nearest are %d and %d", below, below+f)
 }
 
 // EncodeImages gives the packed latents [B, N, 4Z] of pictures [B, 3, H, W] in [-1, 1], sides multiples of Factor. noise

@@ -2,8 +2,11 @@ package pipeline
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/sciflux/sciflux/flow"
 	"github.com/sciflux/sciflux/model/weights"
@@ -33,27 +36,57 @@ func readIndex(dir string) (map[string]string, error) {
 	return classes, nil
 }
 
-// readScheduler reads scheduler_config.json and refuses options that change the schedule and that FLUX does not use.
+// readScheduler reads scheduler_config.json and refuses settings that change the schedule or the step and that FLUX does
+// not use, by name and value: another schedule than the one that was meant is not seen in the numbers.
 func readScheduler(dir string) (flow.SchedulerConfig, error) {
-	file := struct {
-		flow.SchedulerConfig
-		Invert      bool    `json:"invert_sigmas"`
-		Karras      bool    `json:"use_karras_sigmas"`
-		Exponential bool    `json:"use_exponential_sigmas"`
-		Beta        bool    `json:"use_beta_sigmas"`
-		Terminal    float64 `json:"shift_terminal"`
-	}{SchedulerConfig: flow.DefaultScheduler()}
+	c := flow.DefaultScheduler()
+	var file json.RawMessage
 	if err := weights.ReadConfig(dir, "scheduler_config.json", &file); err != nil {
-		return flow.SchedulerConfig{}, err
+		return c, err
 	}
-	c := file.SchedulerConfig
+	var settings map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(file, &settings), json.Unmarshal(file, &c)); err != nil {
+		return c, fmt.Errorf("scheduler_config.json: %w", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		if value := string(settings[name]); !supported(name, value) {
+			return c, fmt.Errorf("scheduler_config.json sets %s to %s: only FLUX's own schedule is computed, which has %s; "+
+				"take the scheduler folder of the original model", name, value, unset(name))
+		}
+	}
 	switch {
-	case file.Invert || file.Karras || file.Exponential || file.Beta || file.Terminal != 0:
-		return c, fmt.Errorf("scheduler_config.json asks for inverted, Karras, exponential, beta or terminal-shifted sigmas: only FLUX's schedule is supported; set them to false or null")
 	case c.NumTrainTimesteps < 1 || !(c.Shift > 0):
 		return c, fmt.Errorf("scheduler_config.json: num_train_timesteps %d and shift %g must be above 0", c.NumTrainTimesteps, c.Shift)
 	case c.UseDynamicShifting && c.MaxImageSeqLen == c.BaseImageSeqLen:
 		return c, fmt.Errorf("scheduler_config.json: base_image_seq_len and max_image_seq_len are both %d, so the dynamic shift has no slope", c.BaseImageSeqLen)
 	}
 	return c, nil
+}
+
+// supported tells whether a setting leaves FLUX's schedule as it is. All use_…_sigmas are others' schedules (Karras,
+// exponential, beta, flow, Lu).
+func supported(name, value string) bool {
+	switch {
+	case name == "time_shift_type":
+		return value == `"exponential"` || value == "null"
+	case name == "_class_name":
+		return value == `"FlowMatchEulerDiscreteScheduler"`
+	case name == "invert_sigmas" || name == "stochastic_sampling" || name == "shift_terminal" || strings.HasPrefix(name, "use_") &&
+		strings.HasSuffix(name, "_sigmas"):
+		return value == "false" || value == "null" || value == "0" || value == "0.0"
+	}
+	return true
+}
+
+// unset is the value that a setting has in FLUX's files.
+func unset(name string) string {
+	switch name {
+	case "time_shift_type":
+		return `"exponential"`
+	case "shift_terminal":
+		return "null"
+	case "_class_name":
+		return `"FlowMatchEulerDiscreteScheduler"`
+	}
+	return "false"
 }

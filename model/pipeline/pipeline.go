@@ -9,6 +9,7 @@ package pipeline
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 
@@ -27,8 +28,14 @@ import (
 type Options struct {
 	Storage weights.Storage // of all matrices; the zero value leaves them as the files have them
 	Compute engine.DType    // of the transformer's blocks
-	// TextCacheBytes bounds the memory for encoded prompts, the oldest of which are forgotten first. 0 means 1 GiB.
+	// TextCacheBytes bounds the memory for encoded prompts; those that were not used for longest are forgotten first. 0
+	// means 1 GiB.
 	TextCacheBytes int
+	// Texts keeps encoded prompts beyond that, for instance on disk. nil keeps none: a prompt that memory forgot is
+	// encoded again.
+	Texts TextCache
+	// Identities is the folder of weights.IdentityOptions.Cache, of use with Texts only.
+	Identities string
 }
 
 // Pipeline is an open model folder. Its methods may be called by several goroutines.
@@ -45,28 +52,35 @@ type Pipeline struct {
 	t5Set   t5.Config
 
 	mu    sync.Mutex
-	text  *textEncoders // nil until a prompt is encoded
-	cache textCache
+	words *textTokenizers // nil until a prompt is cut into tokens
+	text  *textEncoders   // nil until a prompt is encoded, and again when released
+	using sync.RWMutex    // held for reading while the encoders work, for writing while they are released
+	cache textMemory
+
+	naming sync.Mutex
+	name   string // of everything that the states of a prompt depend on, "" until it is needed
 }
 
-// textEncoders are the parts that only prompts need.
+// textTokenizers cut prompts. They are small and stay.
+type textTokenizers struct{ clip, t5 tokenizer.Tokenizer }
+
+// textEncoders are the parts that only new prompts need.
 type textEncoders struct {
-	clip      *clip.Text
-	t5        *t5.T5
-	clipWords tokenizer.Tokenizer
-	t5Words   tokenizer.Tokenizer
+	clip *clip.Text
+	t5   *t5.T5
 }
 
-// The parts of a pipeline, by folder, with the classes that can be loaded. A slow T5 tokenizer gives the same ids.
+// The parts of a pipeline, by folder, with the classes that can be loaded. A slow T5 tokenizer gives the same ids. The
+// last two tokenizer classes are what newer libraries call any tokenizer.json.
 var parts = []struct {
 	folder  string
 	classes []string
 }{
 	{"scheduler", []string{"FlowMatchEulerDiscreteScheduler"}},
-	{"text_encoder", []string{"CLIPTextModel"}},
-	{"text_encoder_2", []string{"T5EncoderModel"}},
-	{"tokenizer", []string{tokenizer.CLIP, tokenizer.CLIPFast}},
-	{"tokenizer_2", []string{tokenizer.T5Fast, "T5Tokenizer"}},
+	{"text_encoder", []string{"CLIPTextModel", "CLIPTextModelWithProjection", "CLIPModel"}},
+	{"text_encoder_2", []string{"T5EncoderModel", "T5ForConditionalGeneration", "T5Model"}},
+	{"tokenizer", []string{tokenizer.CLIP, tokenizer.CLIPFast, "TokenizersBackend", "PreTrainedTokenizerFast"}},
+	{"tokenizer_2", []string{tokenizer.T5Fast, tokenizer.T5, "TokenizersBackend", "PreTrainedTokenizerFast"}},
 	{"transformer", []string{"FluxTransformer2DModel"}},
 	{"vae", []string{"AutoencoderKL"}},
 }
@@ -78,7 +92,7 @@ func Open(dir string, be engine.Backend, o Options) (*Pipeline, error) {
 	if o.TextCacheBytes == 0 {
 		o.TextCacheBytes = 1 << 30
 	}
-	p := &Pipeline{Dir: dir, be: be, options: o, cache: newTextCache(o.TextCacheBytes)}
+	p := &Pipeline{Dir: dir, be: be, options: o, cache: newTextMemory(o.TextCacheBytes)}
 	if err := p.open(); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -86,6 +100,9 @@ func Open(dir string, be engine.Backend, o Options) (*Pipeline, error) {
 }
 
 func (p *Pipeline) open() error {
+	if err := isFolder(p.Dir); err != nil {
+		return &run.Error{Class: run.ClassModel, Op: "open pipeline", Subject: p.Dir, Cause: err, Hint: "give a folder in diffusers layout, with model_index.json in it"}
+	}
 	var err error
 	if p.classes, err = readIndex(p.Dir); err != nil {
 		return p.failed("model_index.json", err)
@@ -99,16 +116,30 @@ func (p *Pipeline) open() error {
 	if p.t5Set, err = t5.ReadConfig(p.part("text_encoder_2")); err != nil {
 		return p.failed("text_encoder_2", err)
 	}
-	if p.Transformer, err = flux.Load(p.part("transformer"), flux.Options{Storage: p.options.Storage, Compute: p.options.Compute}); err != nil {
+	if p.Transformer, err = flux.Load(p.Dir, flux.Options{Storage: p.options.Storage, Compute: p.options.Compute}); err != nil {
 		return p.failed("transformer", err)
 	}
-	if p.VAE, err = vae.Open(p.part("vae"), p.be, vae.Options{Storage: p.options.Storage}); err != nil {
+	if p.VAE, err = vae.Open(p.Dir, p.be, vae.Options{Storage: p.options.Storage}); err != nil {
 		return p.failed("vae", err)
 	}
 	if err := p.fits(); err != nil {
 		return p.failed("transformer", err)
 	}
 	return nil
+}
+
+// isFolder refuses a single file of a pipeline with what it lacks.
+func isFolder(path string) error {
+	info, err := os.Stat(path)
+	if err != nil || info.IsDir() {
+		return err
+	}
+	folder := filepath.Dir(path)
+	if _, err := os.Stat(filepath.Join(folder, "model_index.json")); err == nil {
+		return fmt.Errorf("this is one file of the pipeline in %s", folder)
+	}
+	return errors.New("this is one file, without the text encoders, tokenizers and autoencoder that drawing needs: put it into a folder with " +
+		"model_index.json, scheduler, text_encoder, text_encoder_2, tokenizer, tokenizer_2 and vae from the model's repository")
 }
 
 func (p *Pipeline) part(name string) string { return filepath.Join(p.Dir, name) }
@@ -142,70 +173,23 @@ func (p *Pipeline) fits() error {
 // Backend is the machine the pipeline computes on.
 func (p *Pipeline) Backend() engine.Backend { return p.be }
 
-// encoders loads the text parts once.
-func (p *Pipeline) encoders() (*textEncoders, error) {
+// Notes says in words which weights of the open parts are not used as their files have them.
+func (p *Pipeline) Notes() []string {
+	var all []string
+	add := func(part string, notes []string) {
+		for _, note := range notes {
+			all = append(all, part+": "+note)
+		}
+	}
+	add("transformer", p.Transformer.Notes)
+	add("vae", p.VAE.Notes)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.text != nil {
-		return p.text, nil
+		add("text_encoder", p.text.clip.Notes)
+		add("text_encoder_2", p.text.t5.Notes)
 	}
-	e := &textEncoders{}
-	if err := p.loadText(e); err != nil {
-		return nil, errors.Join(err, e.close())
-	}
-	p.text = e
-	return e, nil
-}
-
-func (p *Pipeline) loadText(e *textEncoders) (err error) {
-	if e.clipWords, err = tokenizer.Load(p.part("tokenizer"), p.classes["tokenizer"]); err != nil {
-		return p.failed("tokenizer", err)
-	}
-	if e.t5Words, err = tokenizer.Load(p.part("tokenizer_2"), tokenizer.T5Fast); err != nil {
-		return p.failed("tokenizer_2", err)
-	}
-	if e.clip, err = clip.OpenText(p.part("text_encoder"), p.be, p.options.Storage); err != nil {
-		return p.failed("text_encoder", err)
-	}
-	if e.t5, err = t5.Open(p.part("text_encoder_2"), p.be, p.options.Storage); err != nil {
-		return p.failed("text_encoder_2", err)
-	}
-	if n := e.clipWords.Size(); n > e.clip.Config.VocabSize {
-		return p.failed("tokenizer", fmt.Errorf("the vocabulary has %d entries, text_encoder has rows for %d; they do not belong together", n, e.clip.Config.VocabSize))
-	}
-	if n := e.t5Words.Size(); n > e.t5.Config.VocabSize {
-		return p.failed("tokenizer_2", fmt.Errorf("the vocabulary has %d entries, text_encoder_2 has rows for %d; they do not belong together", n, e.t5.Config.VocabSize))
-	}
-	return nil
-}
-
-func (e *textEncoders) close() error {
-	var errs []error
-	if e.clip != nil {
-		errs = append(errs, e.clip.Close())
-	}
-	if e.t5 != nil {
-		errs = append(errs, e.t5.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// Check loads every part, so that a broken text encoder is reported before any work begins.
-func (p *Pipeline) Check() error {
-	_, err := p.encoders()
-	return err
-}
-
-// ReleaseText forgets the text encoders; prompts that were encoded stay in the cache. No prompt may be in work.
-func (p *Pipeline) ReleaseText() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.text == nil {
-		return nil
-	}
-	e := p.text
-	p.text = nil
-	return e.close()
+	return all
 }
 
 // Close releases all files. Nothing of the pipeline may be used afterwards.

@@ -64,7 +64,7 @@ func TestPromptsDoNotInfluenceOneAnother(t *testing.T) {
 	if difference(pooled.Floats()[:alonePooled.Len()], alonePooled.Floats()) != 0 {
 		t.Error("pooled states depend on the batch")
 	}
-	if n := len(p.cache.order); n != 2 {
+	if n := p.cache.order.Len(); n != 2 {
 		t.Errorf("%d prompts are remembered, want 2", n)
 	}
 	if _, _, err := p.EncodePrompts(ctx, nil, 12); err == nil {
@@ -75,50 +75,22 @@ func TestPromptsDoNotInfluenceOneAnother(t *testing.T) {
 	}
 }
 
-func TestTextCacheForgetsTheOldest(t *testing.T) {
-	c := newTextCache(100)
-	entry := encoded{text: make([]float32, 9), pooled: make([]float32, 1)} // 40 bytes
-	for _, prompt := range []string{"a", "b", "a", "c"} {
-		c.put(textKey{prompt, 1}, entry)
-	}
-	_, a := c.get(textKey{"a", 1})
-	_, b := c.get(textKey{"b", 1})
-	_, other := c.get(textKey{"b", 2})
-	if a || !b || other || c.bytes != 80 {
-		t.Errorf("a %v, b %v, b of another length %v, %d bytes", a, b, other, c.bytes)
-	}
-	c.put(textKey{"big", 1}, encoded{text: make([]float32, 26)})
-	if c.bytes != 80 {
-		t.Error("an entry larger than the cache pushed the others out")
-	}
-}
-
-func TestReleasedTextEncodersComeBack(t *testing.T) {
-	p := open(t, Options{TextCacheBytes: 1}) // nothing fits, so every prompt is encoded
-	ctx := context.Background()
-	before, _, err := p.EncodePrompts(ctx, []string{"snow"}, 8)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.ReleaseText(); err != nil {
-		t.Fatal(err)
-	}
-	after, _, err := p.EncodePrompts(ctx, []string{"snow"}, 8)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if difference(before.Floats(), after.Floats()) != 0 {
-		t.Error("the encoders changed")
-	}
-}
-
-func TestGridRoundsDown(t *testing.T) {
+func TestGridTakesWholeTokensOnly(t *testing.T) {
 	p := open(t, Options{})
-	if g, err := p.Grid(104, 64); err != nil || g != (flow.Grid{Rows: 6, Columns: 4}) {
+	if g, err := p.Grid(96, 64); err != nil || g != (flow.Grid{Rows: 6, Columns: 4}) {
 		t.Errorf("grid %+v, %v", g, err)
 	}
-	if _, err := p.Grid(15, 64); err == nil {
-		t.Error("a picture lower than a token is accepted")
+	for says, size := range map[string][2]int{
+		"height 1000 (nearest are 992 and 1008)":                                   {1000, 64},
+		"width 1000 (nearest are 992 and 1008), height 17 (nearest are 16 and 32)": {17, 1000},
+		"width 15 (the least is 16), height 15 (the least is 16)":                  {15, 15},
+		"width 0 (the least is 16)":                                                {64, 0},
+		"height -16 (the least is 16)":                                             {-16, 16},
+	} {
+		if _, err := p.Grid(size[0], size[1]); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(),
+			"multiples of 16") {
+			t.Errorf("%v: %v, want %q", size, err, says)
+		}
 	}
 }
 
@@ -261,7 +233,7 @@ func TestPartsThatDoNotFit(t *testing.T) {
 		"another pipeline":  {"model_index.json", "FluxPipeline", "StableDiffusion3Pipeline", "only FluxPipeline"},
 		"another class":     {"model_index.json", "T5EncoderModel", "UMT5EncoderModel", "UMT5EncoderModel"},
 		"left out":          {"model_index.json", `"vae": [`, `"other": [`, "vae"},
-		"karras":            {"scheduler/scheduler_config.json", `"shift": 3.0`, `"use_karras_sigmas": true`, "Karras"},
+		"karras":            {"scheduler/scheduler_config.json", `"shift": 3.0`, `"use_karras_sigmas": true`, "use_karras_sigmas to true"},
 		"no slope":          {"scheduler/scheduler_config.json", `"max_image_seq_len": 64`, `"max_image_seq_len": 16`, "no slope"},
 		"no shift":          {"scheduler/scheduler_config.json", `"shift": 3.0`, `"shift": 0`, "shift"},
 		"not JSON":          {"vae/config.json", "{", "[", "config.json"},

@@ -7,6 +7,7 @@ package t5
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/sciflux/sciflux/engine"
@@ -17,6 +18,7 @@ import (
 // T5 is an encoder with its weights. Its methods may be called by several goroutines.
 type T5 struct {
 	Config Config
+	Notes  []string // which tensors are not used as the file has them
 	be     engine.Backend
 	close  func() error
 
@@ -38,8 +40,8 @@ type block struct {
 	down         *engine.Weight
 }
 
-// Open loads a T5EncoderModel folder: config.json and model.safetensors, one file or shards. Close it when done: weights
-// may be views of the files.
+// Open loads the encoder of a folder with config.json and weights: a T5EncoderModel, or a whole T5 whose decoder is left
+// alone. Close it when done: weights may be views of the files.
 func Open(dir string, be engine.Backend, storage weights.Storage) (*T5, error) {
 	config, err := ReadConfig(dir)
 	if err != nil {
@@ -65,12 +67,15 @@ const (
 
 func (m *T5) load(src safetensors.Source, storage weights.Storage) error {
 	l := weights.NewLoader(src, storage)
-	l.Optional(func(name string) bool { return name == embeddedName })
+	l.Optional(func(name string) bool {
+		return name == embeddedName || name == "lm_head.weight" || strings.HasPrefix(name, "decoder.")
+	})
 	var table *engine.Weight
 	m.declare(l, &table)
 	if err := l.Load(); err != nil {
 		return err
 	}
+	m.Notes = l.Notes()
 	c := m.Config
 	m.relative = make([]float32, c.Buckets*c.Heads)
 	for r := range c.Buckets {
@@ -117,9 +122,6 @@ func (m *T5) Close() error {
 	return m.close()
 }
 
-// chunkRows bounds the tokens worked on at once.
-const chunkRows = 2048
-
 // Forward gives the last hidden states, after the final norm: a host tensor [B, L, C], padding included. ids are rows of
 // length L, padded with 0.
 func (m *T5) Forward(ctx context.Context, ids []int32, length int) (*engine.Tensor, error) {
@@ -135,7 +137,7 @@ func (m *T5) Forward(ctx context.Context, ids []int32, length int) (*engine.Tens
 	m.mu.Lock() // one bias in use
 	defer m.mu.Unlock()
 	m.prepareBias(length)
-	chunk := max(1, chunkRows/length)
+	chunk := weights.Chunk(length)
 	for from := 0; from < batch; from += chunk {
 		n := min(chunk, batch-from)
 		if err := m.encode(ctx, out.Floats()[from*length*c.Width:(from+n)*length*c.Width], engine.Layout{B: n, T: length}); err != nil {

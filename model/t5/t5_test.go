@@ -12,6 +12,7 @@ import (
 	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/engine/reference"
 	"github.com/sciflux/sciflux/model/weights"
+	"github.com/sciflux/sciflux/store/safetensors"
 )
 
 const folder = "../../testdata/golden/t5_encoder_sharded/model" // 2 layers, 4 heads of 16, width 48, 128 ids, four shards
@@ -128,22 +129,79 @@ func TestPaddingIsSeen(t *testing.T) {
 	}
 }
 
+// TestManyRowsAreWorkedOnInChunks: prompts on both sides of every chunk's edge are what they are alone.
 func TestManyRowsAreWorkedOnInChunks(t *testing.T) {
 	m := tinyT5(t)
-	const length, batch = 64, 2*chunkRows/64 + 1
+	const length = 64
+	chunk := weights.Chunk(length)
+	batch := 2*chunk + 1
 	ids := make([]int32, length*batch)
 	for i := range ids {
-		ids[i] = int32(i % length)
+		ids[i] = int32((i*7 + i/length*13) % 120)
 	}
 	states, err := m.Forward(context.Background(), ids, length)
 	if err != nil {
 		t.Fatal(err)
 	}
 	per := length * 48
-	for b := 1; b < batch; b++ {
-		if d := difference(states.Floats()[:per], states.Floats()[b*per:(b+1)*per]); d > 1e-5 {
-			t.Fatalf("equal rows 0 and %d differ by %g", b, d)
+	for _, b := range []int{0, 1, chunk - 1, chunk, chunk + 1, 2*chunk - 1, 2 * chunk} {
+		alone, err := m.Forward(context.Background(), ids[b*length:(b+1)*length], length)
+		if err != nil {
+			t.Fatal(err)
 		}
+		if d := difference(alone.Floats(), states.Floats()[b*per:(b+1)*per]); d > 1e-5 {
+			t.Errorf("prompt %d of %d differs by %g from itself alone", b, batch, d)
+		}
+	}
+}
+
+// TestWholeModel: a T5 with its decoder gives the same encoder.
+func TestWholeModel(t *testing.T) {
+	src, err := safetensors.OpenDir(folder, "model")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	var list []safetensors.Tensor
+	for _, name := range src.Names() {
+		info, _ := src.Info(name)
+		raw, err := src.Bytes(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, safetensors.Raw(name, info.DType, info.Shape, raw))
+	}
+	for _, name := range []string{"decoder.embed_tokens.weight", "decoder.block.0.layer.1.EncDecAttention.q.weight",
+		"decoder.final_layer_norm.weight", "lm_head.weight"} {
+		list = append(list, safetensors.Float32s(name, safetensors.F32, []int{1}, []float32{1}))
+	}
+	dir := t.TempDir()
+	if err := safetensors.WriteFile(filepath.Join(dir, "t5xxl.safetensors"), list, nil); err != nil {
+		t.Fatal(err)
+	}
+	config, err := os.ReadFile(filepath.Join(folder, "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Open(dir, reference.New(), weights.AsStored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	ids := []int32{5, 6, 7, 1, 0}
+	want, err := tinyT5(t).Forward(context.Background(), ids, len(ids))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := m.Forward(context.Background(), ids, len(ids))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := difference(got.Floats(), want.Floats()); d != 0 {
+		t.Errorf("states differ by %g", d)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 // Config is vae/config.json of AutoencoderKL, as far as it changes the arithmetic.
 type Config struct {
+	ClassName        string   `json:"_class_name"`
 	InChannels       int      `json:"in_channels"`
 	OutChannels      int      `json:"out_channels"`
 	BlockOutChannels []int    `json:"block_out_channels"` // width of each level, finest first
@@ -60,6 +61,9 @@ func (c Config) Factor() int { return 1 << (len(c.BlockOutChannels) - 1) }
 
 // Validate refuses what is not an autoencoder of FLUX's structure.
 func (c Config) Validate() error {
+	if c.ClassName != "" && c.ClassName != "AutoencoderKL" {
+		return fmt.Errorf("_class_name is %s, want AutoencoderKL; this config belongs to another model", c.ClassName)
+	}
 	if len(c.BlockOutChannels) == 0 {
 		return errors.New("block_out_channels is empty")
 	}

@@ -1,9 +1,9 @@
 package vae
 
 import (
+	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io/fs"
 
 	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/model/weights"
@@ -13,75 +13,66 @@ import (
 // Options of Open.
 type Options struct {
 	Storage weights.Storage
-	// Config describes a file without a config.json of its own. nil takes the sizes from the tensors' shapes and the rest
-	// (32 groups, scaling and shift) from FLUX.1.
+	// Config is used instead of config.json. nil reads that, and without one takes the sizes from the tensors' shapes and the
+	// rest (32 groups, scaling and shift) from FLUX.1.
 	Config *Config
 }
 
-// Open loads an autoencoder from a diffusers folder (config.json and diffusion_pytorch_model.safetensors, one file or
-// shards), from a folder with ae.safetensors, or from such a file. Close it when done: weights may be views of the file.
+// Part says how an autoencoder's files are found.
+func Part() weights.Kind {
+	return weights.Kind{Folder: "vae", Base: "diffusion_pytorch_model", Single: "ae.safetensors", Holds: func(s safetensors.Source) bool {
+		_, err := detect(weights.Under(s, prefixes...))
+		return err == nil
+	}}
+}
+
+// prefixes stand before the autoencoder's names in files that hold a whole pipeline.
+var prefixes = []string{"vae.", "first_stage_model."}
+
+// Open loads an autoencoder in diffusers or in the original naming: a file; a folder with its weights, whatever the file
+// is called; or the pipeline folder round that, which may also hold it as a single file in its root. Close it when done:
+// weights may be views of the file.
 func Open(path string, be engine.Backend, o Options) (*VAE, error) {
-	config, src, closer, err := open(path, o.Config)
+	p, err := Part().Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("load vae %s: %w", path, err)
+		return nil, fmt.Errorf("load vae: %w", err)
 	}
-	v := &VAE{Config: config, be: be, close: closer, chunkPixels: defaultChunk}
-	if err := v.load(src, o.Storage); err != nil {
-		_ = closer()
-		return nil, fmt.Errorf("load vae %s: %w", path, err)
+	fail := func(err error) (*VAE, error) {
+		return nil, errors.Join(fmt.Errorf("load vae %s: %w", p.Path, err), p.Close())
+	}
+	source := weights.Under(p.Set, prefixes...)
+	config, err := configOf(p, source, o.Config)
+	if err != nil {
+		return fail(err)
+	}
+	v := &VAE{Config: config, be: be, close: p.Close, chunkPixels: defaultChunk}
+	if err := v.load(source, o.Storage); err != nil {
+		return fail(err)
 	}
 	return v, nil
 }
 
-const originalFile = "ae.safetensors"
-
-func open(path string, given *Config) (Config, safetensors.Source, func() error, error) {
-	stat, err := os.Stat(path)
-	if err != nil {
-		return Config{}, nil, nil, fmt.Errorf("%w; give a vae folder or an ae.safetensors file", err)
-	}
-	if stat.IsDir() {
-		_, noConfig := os.Stat(filepath.Join(path, "config.json"))
-		if _, err := os.Stat(filepath.Join(path, originalFile)); err != nil || noConfig == nil {
-			return openFolder(path, given)
-		}
-		path = filepath.Join(path, originalFile)
-	}
-	file, err := safetensors.Open(path)
-	if err != nil {
-		return Config{}, nil, nil, err
-	}
-	config, err := fileConfig(file, given)
-	if err != nil {
-		file.Close()
-		return Config{}, nil, nil, err
-	}
-	return config, file, file.Close, nil
-}
-
-func openFolder(dir string, given *Config) (Config, safetensors.Source, func() error, error) {
-	var config Config
-	var err error
-	if given != nil {
-		config, err = *given, given.Validate()
-	} else {
-		config, err = ReadConfig(dir)
-	}
-	if err != nil {
-		return Config{}, nil, nil, err
-	}
-	set, err := safetensors.OpenDir(dir, "diffusion_pytorch_model")
-	if err != nil {
-		return Config{}, nil, nil, err
-	}
-	return config, set, set.Close, nil
-}
-
-// fileConfig is the given config, or FLUX's with the sizes of the file.
-func fileConfig(src safetensors.Source, given *Config) (Config, error) {
+// configOf is the given config, that of the folder, or FLUX's with the sizes of the file.
+func configOf(p *weights.Part, src safetensors.Source, given *Config) (Config, error) {
 	if given != nil {
 		return *given, given.Validate()
 	}
+	c, err := ReadConfig(p.Dir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return c, err
+	}
+	if c, err = shapes(src); err != nil {
+		return Config{}, err
+	}
+	if err := c.Validate(); err != nil {
+		return Config{}, fmt.Errorf("sizes read from the tensors: %w; put the autoencoder's config.json (diffusers' vae/config.json) into %s",
+			err, p.Dir)
+	}
+	return c, nil
+}
+
+// shapes is FLUX's configuration with the sizes that a file's tensors show.
+func shapes(src safetensors.Source) (Config, error) {
 	original, err := detect(src)
 	if err != nil {
 		return Config{}, err
@@ -108,9 +99,6 @@ func fileConfig(src safetensors.Source, given *Config) (Config, error) {
 		c.LayersPerBlock++
 	}
 	c.LatentChannels = rows("encoder.conv_out.weight") / 2
-	if err := c.Validate(); err != nil {
-		return Config{}, fmt.Errorf("sizes read from the tensors: %w", err)
-	}
 	return c, nil
 }
 
@@ -176,7 +164,11 @@ func (v *VAE) load(src safetensors.Source, storage weights.Storage) error {
 	d := declare{weights.NewLoader(src, storage), naming{original, len(v.Config.BlockOutChannels)}}
 	d.encoder(&v.encoder, v.Config)
 	d.decoder(&v.decoder, v.Config)
-	return d.Load()
+	if err := d.Load(); err != nil {
+		return err
+	}
+	v.Notes = d.Notes()
+	return nil
 }
 
 func (d declare) encoder(e *half, c Config) {

@@ -16,6 +16,7 @@ import (
 // VAE is an autoencoder with its weights. Its methods may be called by several goroutines.
 type VAE struct {
 	Config  Config
+	Notes   []string // which tensors are not used as the file has them
 	be      engine.Backend
 	encoder half
 	decoder half

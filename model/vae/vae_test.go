@@ -81,13 +81,14 @@ func TestBothLayoutsHoldTheSameModel(t *testing.T) {
 }
 
 func TestOriginalFileGivesItsSizes(t *testing.T) {
-	file, err := safetensors.Open(original)
+	alone := filepath.Join(t.TempDir(), "ae.safetensors")
+	data, err := os.ReadFile(original)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	_, err = fileConfig(file, nil)
-	if err == nil || !strings.Contains(err.Error(), "[4 8 12 12]") {
+	write(t, alone, data)
+	_, err = Open(alone, reference.New(), Options{})
+	if err == nil || !strings.Contains(err.Error(), "[4 8 12 12]") || !strings.Contains(err.Error(), "put the autoencoder's config.json") {
 		t.Errorf("FLUX's 32 groups cannot divide this file's widths, and the message should show them: %v", err)
 	}
 	n := naming{original: true}
@@ -233,13 +234,15 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	write(t, filepath.Join(noWeights, "config.json"), config)
 	deeper := copyFolder(t, strings.Replace(string(config), `"layers_per_block": 2`, `"layers_per_block": 3`, 1))
 	otherWidth := copyFolder(t, strings.Replace(string(config), `"latent_channels": 4`, `"latent_channels": 6`, 1))
+	otherClass := copyFolder(t, strings.Replace(string(config), `"AutoencoderKL"`, `"VQModel"`, 1))
 	foreign := filepath.Join(t.TempDir(), "ae.safetensors")
 	if err := safetensors.WriteFile(foreign, []safetensors.Tensor{safetensors.Raw("w", safetensors.F32, []int{1}, make([]byte, 4))}, nil); err != nil {
 		t.Fatal(err)
 	}
 	for path, says := range map[string]string{
 		filepath.Join(empty, "no"): "no such file",
-		empty:                      "config.json",
+		empty:                      "diffusion_pytorch_model.safetensors",
+		otherClass:                 "_class_name is VQModel",
 		noWeights:                  "diffusion_pytorch_model.safetensors",
 		deeper:                     "64 tensors are missing",
 		otherWidth:                 "encoder.conv_out.weight is [8 12 3 3], expected [12 12 3 3]",
@@ -251,14 +254,85 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestFolderWithTheOriginalFile(t *testing.T) {
-	dir := t.TempDir()
-	data, err := os.ReadFile(original)
+// TestPlacesOfTheFile: one autoencoder, in diffusers and in the original naming, wherever people keep it.
+func TestPlacesOfTheFile(t *testing.T) {
+	config, err := os.ReadFile(filepath.Join(folder, "config.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(dir, originalFile), data)
-	v, err := Open(dir, reference.New(), Options{Config: tiny(), Storage: weights.BFloat16})
+	files := map[string][]byte{}
+	for name, path := range map[string]string{"original": original, "diffusers": filepath.Join(folder,
+		"diffusion_pytorch_model.safetensors"), "whole": wholePipeline(t)} {
+		if files[name], err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := tinyVAE(t)
+	images := noise(4, 1, 3, 16, 16)
+	expected, err := want.Encode(context.Background(), images)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for place, files := range map[string]map[string][]byte{
+		"vae/ae.safetensors":              {"vae/ae.safetensors": files["original"], "vae/config.json": config},
+		"ae.safetensors, diffusers names": {"vae/ae.safetensors": files["diffusers"], "vae/config.json": config},
+		"usual name, original names":      {"vae/diffusion_pytorch_model.safetensors": files["original"], "vae/config.json": config},
+		"root, config in vae":             {"ae.safetensors": files["original"], "vae/config.json": config},
+		"root, first spelling":            {"ae.sft": files["original"], "vae/config.json": config},
+		"root, everything in one file":    {"flux1-dev.safetensors": files["whole"], "vae/config.json": config},
+		"vae comes first": {"ae.safetensors": []byte("broken"), "vae/any.safetensors": files["diffusers"],
+			"vae/config.json": config},
+		"a file called vae, config beside it": {"vae": files["original"], "config.json": config},
+	} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "model_index.json"), []byte("{}"))
+		for name, data := range files {
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			write(t, filepath.Join(dir, name), data)
+		}
+		v, err := Open(dir, reference.New(), Options{})
+		if err != nil {
+			t.Errorf("%s: %v", place, err)
+			continue
+		}
+		got, err := v.Encode(context.Background(), images)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := difference(got.Mean.Floats(), expected.Mean.Floats()); d > 1e-6 {
+			t.Errorf("%s: means differ by %g", place, d)
+		}
+		v.Close()
+	}
+}
+
+// wholePipeline is a file with the autoencoder among other parts, as ComfyUI keeps pipelines.
+func wholePipeline(t *testing.T) string {
+	t.Helper()
+	src, err := safetensors.Open(original)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	all := []safetensors.Tensor{safetensors.Float32s("model.diffusion_model.img_in.weight", safetensors.F32, []int{1}, []float32{1})}
+	for _, info := range src.Tensors() {
+		raw, err := src.Bytes(info.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, safetensors.Raw("vae."+info.Name, info.DType, info.Shape, raw))
+	}
+	path := filepath.Join(t.TempDir(), "whole.safetensors")
+	if err := safetensors.WriteFile(path, all, nil); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestStorageOfTheOriginalFile(t *testing.T) {
+	v, err := Open(original, reference.New(), Options{Config: tiny(), Storage: weights.BFloat16})
 	if err != nil {
 		t.Fatal(err)
 	}

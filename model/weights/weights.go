@@ -4,13 +4,18 @@
 // declarations at once (nothing missing, nothing left over, dtypes and shapes right) and only then fills the fields.
 // Matrices stay as the file stores them, BF16 and F32 as views of the mapped file where alignment allows, so a 10 GB
 // text encoder costs no copy.
+//
+// Load also refuses numbers that are not finite: one NaN in a model makes every result NaN, hours later and without a
+// name. That reads each byte once, at the speed of memory. A model is read whole by its first pass in any case; where
+// memory holds it, that pass then finds it in the page cache, and where it does not, each training step reads it two or
+// three times, of which this is one more, once.
 package weights
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
-	"unsafe"
 
 	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/store/safetensors"
@@ -19,7 +24,8 @@ import (
 // Storage says how matrices are kept. Biases and norm weights are always float32.
 type Storage uint8
 
-// The storages. F16 files count as Float32 under AsStored: the engine has no half-precision weights.
+// The storages. Under AsStored, F16 and F64 files become Float32, because the engine has no such weights, and 8-bit
+// floating point becomes BFloat16, which holds each of its numbers exactly.
 const (
 	AsStored Storage = iota
 	Float32
@@ -72,10 +78,8 @@ func (l *Loader) Conv(dst **engine.Weight, name string, out, in, k int) {
 // Stack declares matrices of in columns each, shaped as given by shape(out), that are put below one another in one
 // copy: q, k and v then cost one multiplication.
 func (l *Loader) Stack(dst **engine.Weight, names []string, outs []int, in int, shape ...int) {
-	total := 0
 	for i, name := range names {
 		l.want(name, append([]int{outs[i], in}, shape...))
-		total += outs[i]
 	}
 	l.fills = append(l.fills, func() error {
 		parts := make([]*engine.Weight, len(names))
@@ -85,18 +89,24 @@ func (l *Loader) Stack(dst **engine.Weight, names []string, outs []int, in int, 
 				return err
 			}
 		}
-		*dst = stack(parts, total, in)
+		*dst = Stacked(parts)
 		return nil
 	})
 }
 
-// stack copies matrices of equal width below one another. Unequal dtypes give float32.
-func stack(parts []*engine.Weight, out, in int) *engine.Weight {
+// Stacked copies matrices of equal width below one another. Unequal dtypes give float32.
+func Stacked(parts []*engine.Weight) *engine.Weight {
+	out, in := 0, parts[0].In
+	for _, p := range parts {
+		out += p.Out
+	}
 	w := &engine.Weight{Out: out, In: in, Stride: in}
 	if !slices.ContainsFunc(parts, func(p *engine.Weight) bool { return p.BF16 == nil }) {
 		w.BF16 = make([]uint16, 0, out*in)
 		for _, p := range parts {
-			w.BF16 = append(w.BF16, p.BF16...)
+			for o := range p.Out {
+				w.BF16 = append(w.BF16, p.BF16[o*p.Stride:][:in]...)
+			}
 		}
 		return w
 	}
@@ -161,9 +171,17 @@ func (l *Loader) declare(name string, shape []int, fill func() error) {
 // Wants lists the declared tensors.
 func (l *Loader) Wants() []safetensors.Want { return slices.Clone(l.wants) }
 
-// Load checks the source against the declarations and fills the fields. Its errors are those of safetensors.Require.
+// Load checks the source against the declarations and fills the fields. Its errors are those of safetensors.Require and
+// safetensors.CheckFinite.
 func (l *Loader) Load() error {
 	if err := safetensors.Require(l.visible(), l.wants); err != nil {
+		return err
+	}
+	names := make([]string, len(l.wants))
+	for i, w := range l.wants {
+		names[i] = w.Name
+	}
+	if err := safetensors.CheckFinite(context.Background(), l.source, names); err != nil {
 		return err
 	}
 	for _, fill := range l.fills {
@@ -172,6 +190,29 @@ func (l *Loader) Load() error {
 		}
 	}
 	return nil
+}
+
+// Notes says in words which tensors are not used as the file has them. Empty for F32 and BF16.
+func (l *Loader) Notes() []string {
+	count := map[safetensors.DType]int{}
+	for _, w := range l.wants {
+		info, _ := l.source.Info(w.Name)
+		count[info.DType]++
+	}
+	var notes []string
+	note := func(d safetensors.DType, what string) {
+		if count[d] > 0 {
+			notes = append(notes, fmt.Sprintf("%d tensors of %s %s", count[d], d, what))
+		}
+	}
+	const small = "are widened, which is exact; they have few bits, so the original weights give better results"
+	note(safetensors.F8E4M3, small)
+	note(safetensors.F8E5M2, small)
+	note(safetensors.F64, "are rounded to float32")
+	if l.storage != BFloat16 {
+		note(safetensors.F16, "are widened to float32, which takes twice the size of the file in memory")
+	}
+	return notes
 }
 
 // visible is the source without the optional tensors.
@@ -201,6 +242,9 @@ type without struct {
 	hidden []string // sorted
 }
 
+// Within gives the source below, for messages.
+func (w without) Within() (safetensors.Source, string) { return w.Source, "" }
+
 func (w without) Names() []string {
 	return slices.DeleteFunc(w.Source.Names(), func(name string) bool {
 		_, found := slices.BinarySearch(w.hidden, name)
@@ -214,7 +258,7 @@ func (l *Loader) matrix(name string, out, in int) (*engine.Weight, error) {
 	w := &engine.Weight{Out: out, In: in, Stride: in}
 	var err error
 	switch {
-	case l.storage == BFloat16 || l.storage == AsStored && info.DType == safetensors.BF16:
+	case l.storage == BFloat16 || l.storage == AsStored && fitsBFloat16(info.DType):
 		w.BF16, err = l.source.BFloat16(name)
 	case info.DType == safetensors.F32:
 		w.F32, err = l.float32View(name)
@@ -227,24 +271,22 @@ func (l *Loader) matrix(name string, out, in int) (*engine.Weight, error) {
 	return w, nil
 }
 
+// fitsBFloat16 tells whether bfloat16 holds every number of a dtype.
+func fitsBFloat16(d safetensors.DType) bool {
+	return d == safetensors.BF16 || d == safetensors.F8E4M3 || d == safetensors.F8E5M2
+}
+
 // float32View is a tensor's own bytes where the machine can read them in place, else a copy.
 func (l *Loader) float32View(name string) ([]float32, error) {
 	raw, err := l.source.Bytes(name)
 	if err != nil {
 		return nil, err
 	}
-	start := unsafe.Pointer(unsafe.SliceData(raw))
-	if len(raw) == 0 || !littleEndian || uintptr(start)%4 != 0 {
-		return l.source.Float32(name)
+	if view, ok := safetensors.Float32View(raw); ok {
+		return view, nil
 	}
-	return unsafe.Slice((*float32)(start), len(raw)/4), nil
+	return l.source.Float32(name)
 }
-
-// littleEndian tells whether numbers in memory have the byte order of the file.
-var littleEndian = func() bool {
-	probe := uint16(1)
-	return *(*byte)(unsafe.Pointer(&probe)) == 1
-}()
 
 // Row copies row o of a weight into dst as float32: the lookup of an embedding table.
 func Row(dst []float32, w *engine.Weight, o int) {
@@ -288,3 +330,9 @@ func Rows(ids []int32, length int) (int, error) {
 	}
 	return len(ids) / length, nil
 }
+
+// chunkRows bounds the token rows that an encoder works on at once.
+const chunkRows = 4096
+
+// Chunk is how many samples of a length in tokens an encoder works on at once.
+func Chunk(length int) int { return max(1, chunkRows/length) }

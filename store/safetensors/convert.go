@@ -9,6 +9,15 @@ import (
 // littleEndian tells whether memory has the byte order of the format.
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
+// Float32View shows stored F32 elements in place, where the machine's byte order and the alignment allow.
+func Float32View(raw []byte) ([]float32, bool) {
+	start := unsafe.Pointer(unsafe.SliceData(raw))
+	if len(raw) == 0 || !littleEndian || uintptr(start)%4 != 0 {
+		return nil, false
+	}
+	return unsafe.Slice((*float32)(start), len(raw)/4), true
+}
+
 // ToBFloat16 rounds to bfloat16 by nearest even. NaN stays NaN (quiet).
 func ToBFloat16(f float32) uint16 {
 	b := math.Float32bits(f)
@@ -52,6 +61,24 @@ func FromFloat16(h uint16) float32 {
 	}
 }
 
+// The values of the two 8-bit types. F8_E4M3 (a sign, 4 bits of exponent with bias 7, 3 of fraction) has no infinities:
+// its largest exponent holds numbers up to 448, and NaN where all bits are set. F8_E5M2 is the upper half of F16.
+var float8E4M3, float8E5M2 = func() (e4m3, e5m2 [256]float32) {
+	for b := range 256 {
+		e5m2[b] = FromFloat16(uint16(b) << 8)
+		exponent, fraction := b>>3&15, float64(b&7)/8
+		value := math.Ldexp(fraction, -6)
+		if exponent > 0 {
+			value = math.Ldexp(1+fraction, exponent-7)
+		}
+		if b&0x7f == 0x7f {
+			value = math.NaN()
+		}
+		e4m3[b] = float32(math.Copysign(value, float64(int8(b))))
+	}
+	return e4m3, e5m2
+}()
+
 // DecodeFloat32 converts len(dst) stored elements to float32. src may be unaligned and must hold exactly
 // len(dst) elements. Dtypes without whole-byte real elements are refused with class dtype.
 func DecodeFloat32(dst []float32, dtype DType, src []byte) error {
@@ -75,6 +102,14 @@ func DecodeFloat32(dst []float32, dtype DType, src []byte) error {
 	case F16:
 		for i := range dst {
 			dst[i] = FromFloat16(le.Uint16(src[2*i:]))
+		}
+	case F8E4M3, F8E5M2:
+		table := &float8E5M2
+		if dtype == F8E4M3 {
+			table = &float8E4M3
+		}
+		for i, b := range src {
+			dst[i] = table[b]
 		}
 	case F64:
 		for i := range dst {

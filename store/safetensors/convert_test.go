@@ -112,6 +112,8 @@ func TestDecodeEveryNumber(t *testing.T) {
 		{U64, le.AppendUint64(nil, 1<<40), 1 << 40, true}, {I64, le.AppendUint64(nil, uint64(minus2)), -2, true},
 		{F64, le.AppendUint64(nil, math.Float64bits(0.1)), 0.1, false}, {F32, le.AppendUint32(nil, math.Float32bits(-0.5)), -0.5, false},
 		{BF16, []byte{0xc0, 0x3f}, 1.5, false}, {F16, []byte{0, 0x3e}, 1.5, false},
+		{F8E4M3, []byte{0x3c}, 1.5, false}, {F8E4M3, []byte{0xfe}, -448, false}, {F8E4M3, []byte{0x01}, 0x1p-9, false}, {F8E5M2, []byte{0xbe},
+			-1.5, false},
 	} {
 		raw := append([]byte{0}, c.raw...)[1:] // unaligned
 		got := make([]float32, 1)
@@ -123,7 +125,7 @@ func TestDecodeEveryNumber(t *testing.T) {
 			t.Errorf("%s as integer: %d, %v", c.dtype, whole[0], err)
 		}
 	}
-	for _, dtype := range []DType{F8E4M3, F6E2M3, C64, "F31"} {
+	for _, dtype := range []DType{F8E8M0, F6E2M3, C64, "F31"} {
 		if err := DecodeFloat32(make([]float32, 8), dtype, make([]byte, dtype.Bits())); ClassOf(err) != BadDType && dtype.Bits() > 0 {
 			t.Errorf("%s: %v", dtype, err)
 		}

@@ -44,8 +44,24 @@ var elementBits = map[DType]int{
 // Bits returns the width of one element in bits, 0 for a dtype that does not exist.
 func (d DType) Bits() int { return elementBits[d] }
 
-// Float reports whether a model weight may have this dtype: F32, F16 or BF16.
-func (d DType) Float() bool { return d == F32 || d == F16 || d == BF16 }
+// Float reports whether a model weight may have this dtype: F32, F16 or BF16, and F64 and the two plain 8-bit types, which
+// are converted when they are read.
+func (d DType) Float() bool {
+	switch d {
+	case F32, F16, BF16, F64, F8E4M3, F8E5M2:
+		return true
+	}
+	return false
+}
+
+// packed reports whether weights of this dtype can only come from a quantiser.
+func (d DType) packed() bool {
+	switch d {
+	case I8, U8, F4, F6E2M3, F6E3M2, F8E8M0:
+		return true
+	}
+	return false
+}
 
 func (d DType) rank() int { return slices.Index(dataOrder, d) }
 

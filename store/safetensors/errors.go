@@ -23,6 +23,9 @@ const (
 	MissingTensor    Class = "missing_tensor"    // a tensor that is needed and not given
 	UnexpectedTensor Class = "unexpected_tensor" // a tensor that the model does not have
 	Quantised        Class = "quantised"         // weights packed by a quantiser
+	NotFinite        Class = "not_finite"        // a weight that is infinite or not a number
+	Foreign          Class = "foreign"           // a file of another format
+	Ambiguous        Class = "ambiguous"         // several files that could be meant
 	BadPath          Class = "path"              // an index that names a file outside its folder
 )
 
@@ -40,6 +43,9 @@ var hints = map[Class]string{
 	MissingTensor:    "check that all files of the model are there and that config.json belongs to them",
 	UnexpectedTensor: "check that config.json belongs to these weights",
 	Quantised:        "quantised weights cannot be trained on: use the original F32, F16 or BF16 weights",
+	NotFinite:        "the file is damaged or was saved after training diverged: fetch it again, or take an earlier checkpoint",
+	Foreign:          "give weights in the safetensors format",
+	Ambiguous:        "keep one of them in the folder, or give the one that is meant the usual name",
 	BadPath:          "an index may only name files in its own folder: do not use this model unless you trust its source, and correct the index",
 }
 

@@ -48,6 +48,11 @@ func Open(path string) (*File, error) {
 	}
 	header, err := ReadHeader(f, stat.Size())
 	if err != nil {
+		begin := make([]byte, 32)
+		n, _ := f.ReadAt(begin, 0)
+		if known := foreign(begin[:n]); known != nil {
+			err = known
+		}
 		return nil, inFile(err, path)
 	}
 	all, unmap, err := mapFile(f, stat.Size())
@@ -112,8 +117,8 @@ func (f *File) Bytes(name string) ([]byte, error) {
 }
 
 // Float32 returns all elements of a tensor, converted to float32 (integers and F64 are rounded to nearest
-// even, BOOL gives 0 and 1). With a shape, the tensor must have that shape; -1 stands for any size. F8, F6,
-// F4 and complex tensors are refused with class dtype.
+// even, BOOL gives 0 and 1). With a shape, the tensor must have that shape; -1 stands for any size. F8_E8M0,
+// F6, F4 and complex tensors are refused with class dtype.
 func (f *File) Float32(name string, shape ...int) ([]float32, error) {
 	info, err := f.find(name, shape)
 	if err != nil {

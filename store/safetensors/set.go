@@ -3,9 +3,11 @@ package safetensors
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -18,33 +20,106 @@ type Set struct {
 	names []string
 }
 
-// OpenDir opens base.safetensors.index.json with its shards, or else base.safetensors, in dir. base is
+// OpenDir opens the weights in dir: base.safetensors.index.json with its shards, or else base.safetensors, or
+// else the only file of weights there under another name, such as flux1-dev.safetensors. base is
 // "diffusion_pytorch_model" or "model" in Hugging Face folders. Shards may be symbolic links, as in hub
 // caches, but an index may only give plain file names. Errors are *Error: a shard that is absent, or that
 // lacks a tensor the index promises, is missing_tensor.
 func OpenDir(dir, base string) (*Set, error) {
-	single := filepath.Join(dir, base+".safetensors")
-	index := single + ".index.json"
-	text, err := os.ReadFile(index)
-	if errors.Is(err, fs.ErrNotExist) {
-		f, err := Open(single)
-		if err != nil {
-			return nil, err
-		}
-		return newSet([]*File{f}, nil)
-	}
+	path, err := Locate(dir, base)
 	if err != nil {
-		return nil, &Error{Class: IO, File: index, Detail: "open", Err: err}
+		return nil, err
+	}
+	if !strings.HasSuffix(path, indexSuffix) {
+		return OpenFile(path)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &Error{Class: IO, File: path, Detail: "open", Err: err}
 	}
 	shards, err := parseIndex(text)
 	if err != nil {
-		return nil, inFile(err, index)
+		return nil, inFile(err, path)
 	}
 	files, err := openShards(dir, shards)
 	if err != nil {
 		return nil, err
 	}
 	return newSet(files, shards)
+}
+
+// OpenFile opens one file as a set.
+func OpenFile(path string) (*Set, error) {
+	f, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return newSet([]*File{f}, nil)
+}
+
+// indexSuffix ends the name of the file that ties shards together.
+const indexSuffix = ".safetensors.index.json"
+
+// Locate finds the file that OpenDir would open first: an index, or the file of weights. An index counts
+// before a file, base before other names. Several files of other names are ambiguous.
+func Locate(dir, base string) (string, error) {
+	single := filepath.Join(dir, base+".safetensors")
+	for _, path := range []string{filepath.Join(dir, base+indexSuffix), single} {
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return "", &Error{Class: IO, File: path, Detail: "open", Err: err}
+		}
+	}
+	names, err := Files(dir)
+	if err != nil {
+		return "", &Error{Class: IO, File: single, Detail: "open", Err: err}
+	}
+	indices := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !strings.HasSuffix(name, indexSuffix) })
+	switch {
+	case len(indices) == 1 || len(names) == 1:
+		return filepath.Join(dir, append(indices, names...)[0]), nil
+	case len(names) > 1 && len(indices) == 0 && isShard(names[0]):
+		return "", &Error{Class: MissingTensor, File: filepath.Join(dir, base+indexSuffix),
+			Detail: "the folder holds shards (" + shorten(names) + ") without the index that ties them together"}
+	case len(names) > 1:
+		return "", &Error{Class: Ambiguous, File: dir, Detail: fmt.Sprintf("no %s, and several files that could be meant: %s",
+			filepath.Base(single), shorten(names))}
+	}
+	detail := "open"
+	if other := foreignIn(dir); other != "" {
+		detail = fmt.Sprintf("not there, and %s is of a format that is not read: give the weights as safetensors, not quantised", other)
+	}
+	return "", &Error{Class: IO, File: single, Detail: detail, Err: fs.ErrNotExist}
+}
+
+// Files lists the names in dir that a reader of weights looks at, sorted: *.safetensors, *.sft (as FLUX's
+// authors once called them) and indices.
+func Files(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		name := e.Name()
+		lower := strings.ToLower(name)
+		if !e.IsDir() && (strings.HasSuffix(lower, ".safetensors") || strings.HasSuffix(lower, ".sft") || strings.HasSuffix(name, indexSuffix)) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// isShard tells whether a file is called as one of several: NAME-00001-of-00003.safetensors.
+func isShard(name string) bool {
+	var part, of int
+	at := strings.LastIndex(name, "-of-")
+	if at < len("-00001") {
+		return false
+	}
+	_, err := fmt.Sscanf(name[at-len("-00001"):], "-%05d-of-%05d.", &part, &of)
+	return err == nil
 }
 
 // parseIndex returns tensor name -> file name.

@@ -137,6 +137,15 @@ func TestRequire(t *testing.T) {
 		{"missing", good[:1], MissingTensor, "b.weight"},
 		{"unexpected", extra(Raw("c", F32, nil, make([]byte, 4))), UnexpectedTensor, "c"},
 		{"quantised", extra(Raw("a.weight.absmax", F32, nil, make([]byte, 4))), Quantised, "a.weight.absmax"},
+		{"scaled fp8", append(slices.Clone(good[1:]), Raw("a.weight", F8E4M3, []int{2}, make([]byte, 2)), Raw("a.scale_weight", F32, nil,
+			make([]byte, 4))), Quantised, "scaled 8-bit floating point"},
+		{"scaled fp8 as a whole", extra(Raw("scaled_fp8", F8E4M3, []int{2}, make([]byte, 2))), Quantised, "scaled_fp8"},
+		{"weight scale", extra(Raw("a.weight_scale", F32, nil, make([]byte, 4))), Quantised, "fp8 with a scale"},
+		{"int8", []Tensor{good[0], Raw("b.weight", I8, []int{1, 2}, make([]byte, 2))}, Quantised, "b.weight is I8"},
+		{"bitsandbytes int8", extra(Raw("a.SCB", F32, nil, make([]byte, 4))), Quantised, "int8"},
+		{"gptq", extra(Raw("a.qweight", I32, nil, make([]byte, 4))), Quantised, "GPTQ"},
+		{"plain fp8", []Tensor{good[0], Raw("b.weight", F8E4M3, []int{1, 2}, make([]byte, 2))}, "", ""},
+		{"float64", []Tensor{good[0], Raw("b.weight", F64, []int{1, 2}, make([]byte, 16))}, "", ""},
 		{"quantised state", append(slices.Clone(good[1:]), Raw("a.weight", U8, []int{1}, make([]byte, 1)), Raw("a.weight.quant_state.bitsandbytes__nf4", U8, []int{1}, make([]byte, 1))), Quantised, "quant_state"},
 		{"dtype", []Tensor{good[0], Raw("b.weight", I32, []int{1, 2}, make([]byte, 8))}, BadDType, "b.weight is I32"},
 		{"shape", []Tensor{good[0], Raw("b.weight", F16, []int{2, 1}, make([]byte, 4))}, BadShape, "expected [1 2]"},
@@ -154,5 +163,88 @@ func TestRequire(t *testing.T) {
 			t.Errorf("%s: %v, expected class %q", c.name, err, c.class)
 		}
 		s.Close()
+	}
+}
+
+// TestOpenDirUnderOtherNames: the only file of weights is taken whatever it is called; several are not guessed between.
+func TestOpenDirUnderOtherNames(t *testing.T) {
+	for name, c := range map[string]struct {
+		files []string
+		want  string // a tensor that must be there; none for a refusal
+		class Class
+		says  string
+	}{
+		"usual name first": {[]string{"model.safetensors", "other.safetensors"}, "model.safetensors", "", ""},
+		"only file":        {[]string{"flux1-dev.safetensors"}, "flux1-dev.safetensors", "", ""},
+		"first spelling":   {[]string{"flux1-dev.sft"}, "flux1-dev.sft", "", ""},
+		"variant":          {[]string{"model.fp16.safetensors", "README.md"}, "model.fp16.safetensors", "", ""},
+		"two":              {[]string{"a.safetensors", "b.safetensors"}, "", Ambiguous, "a.safetensors, b.safetensors"},
+		"shards alone": {[]string{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}, "", MissingTensor,
+			"without the index"},
+		"pickle":  {[]string{"pytorch_model.bin"}, "", IO, "pytorch_model.bin is of a format that is not read"},
+		"gguf":    {[]string{"flux1-dev-Q4_0.gguf"}, "", IO, "flux1-dev-Q4_0.gguf is of a format"},
+		"nothing": {nil, "", IO, "model.safetensors"},
+	} {
+		dir := t.TempDir()
+		for _, file := range c.files {
+			writeTensors(t, filepath.Join(dir, file), file)
+		}
+		s, err := OpenDir(dir, "model")
+		if ClassOf(err) != c.class || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil {
+			continue
+		}
+		if _, ok := s.Info(c.want); !ok {
+			t.Errorf("%s: tensors %q", name, s.Names())
+		}
+		s.Close()
+	}
+}
+
+// TestIndexUnderAnotherName ties its shards together as well.
+func TestIndexUnderAnotherName(t *testing.T) {
+	dir := t.TempDir()
+	writeTensors(t, filepath.Join(dir, "x-00001-of-00003.safetensors"), "a")
+	writeTensors(t, filepath.Join(dir, "x-00002-of-00003.safetensors"), "b")
+	writeTensors(t, filepath.Join(dir, "x-00003-of-00003.safetensors"), "c")
+	writeIndex(t, dir, map[string]string{"a": "x-00001-of-00003.safetensors", "b": "x-00002-of-00003.safetensors",
+		"c": "x-00003-of-00003.safetensors"})
+	if err := os.Rename(filepath.Join(dir, "model"+indexSuffix), filepath.Join(dir, "model.fp16"+indexSuffix)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := OpenDir(dir, "model")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if !slices.Equal(s.Names(), []string{"a", "b", "c"}) || len(s.Files()) != 3 {
+		t.Errorf("%q in %d files", s.Names(), len(s.Files()))
+	}
+}
+
+// TestForeignFiles are refused as what they are.
+func TestForeignFiles(t *testing.T) {
+	for begin, c := range map[string]struct {
+		class Class
+		says  string
+	}{
+		"GGUF\x03\x00\x00\x00\x10\x00\x00\x00":                {Quantised, "GGUF"},
+		"PK\x03\x04\x00\x00\x08\x08\x00\x00":                  {Foreign, "PyTorch"},
+		"\x80\x02}q\x00X\x05\x00\x00\x00":                     {Foreign, "pickle"},
+		"version https://git-lfs.github.com/spec/v1\noid sha": {Foreign, "git lfs pull"},
+		"<!DOCTYPE html><html>":                               {Foreign, "licence"},
+		`{"a": {"dtype": "F32"}}`:                             {Foreign, "JSON"},
+		"\x01\x02":                                            {Truncated, ""},
+		"nothing known of any kind":                           {HeaderTooLong, ""},
+	} {
+		path := filepath.Join(t.TempDir(), "model.safetensors")
+		if err := os.WriteFile(path, []byte(begin), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(path); ClassOf(err) != c.class || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%.12q: %v", begin, err)
+		}
 	}
 }
