@@ -106,7 +106,11 @@ func readRows(folder, split string, limit int) (rows []row, isWorld bool, err er
 	if err != nil {
 		return nil, false, run.Errorf(run.ClassData, "open data set", folder, "", "%w", err)
 	}
-	defer set.Close()
+	defer func() {
+		if err != nil {
+			_ = set.Close()
+		}
+	}() // else the rows read their pictures from it
 	n := set.Len()
 	if limit > 0 {
 		n = min(n, limit)
@@ -249,7 +253,7 @@ func (d *desk) posterior(ctx context.Context, r row, k int) (posterior, error) {
 	if ok {
 		return p, nil
 	}
-	pic, err := r.right[k].Decode()
+	pic, err := r.right[k].Decode(ctx)
 	if err != nil {
 		return posterior{}, dataError(d.cfg.Data.Source, d.cfg.Data.TrainSplit, r.Index, err.Error())
 	}

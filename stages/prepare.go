@@ -159,7 +159,7 @@ func (d *desk) checkPart(part []pictureKey) error {
 	for w := range workers {
 		wg.Go(func() {
 			for i := w; i < len(part); i += workers {
-				_, errs[i] = d.rows[part[i].row].right[part[i].picture].Decode()
+				_, errs[i] = d.rows[part[i].row].right[part[i].picture].Decode(context.Background())
 			}
 		})
 	}

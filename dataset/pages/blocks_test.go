@@ -136,14 +136,9 @@ func readAll(b []byte) error {
 }
 
 func readColumn(f *File, g int, c *parquet.Column) error {
-	v := f.Values(g, c, func(bytes, values int) error {
-		if bytes > 1<<22 || values > 1<<16 {
-			return io.ErrShortBuffer
-		}
-		return nil
-	})
+	v := f.Values(g, c)
 	defer func() { _ = v.Close() }()
-	for {
+	for range 100_000 {
 		if _, err := v.Peek(); err == io.EOF {
 			break
 		} else if err != nil {

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -163,7 +164,7 @@ func (b *Bytes) decoded(p *bytesPage, i int, limit int64) ([]byte, error) {
 	f := b.chunk.file
 	one := *b.chunk
 	one.at, one.left = p.start, p.values()
-	plain := &plainPages{chunk: &one, decoding: func(int, int) error { return nil }}
+	plain := &plainPages{chunk: &one}
 	v := &Values{plain: plain, pages: f.groups[0].ColumnChunks()[one.column.Index()].(*parquet.FileColumnChunk).PagesFrom(plain)}
 	defer func() { _ = v.Close() }()
 	for {
@@ -176,7 +177,7 @@ func (b *Bytes) decoded(p *bytesPage, i int, limit int64) ([]byte, error) {
 				if n := len(value.ByteArray()); int64(n) > limit {
 					return nil, tooLarge(int64(n), limit)
 				}
-				return value.ByteArray(), nil
+				return bytes.Clone(value.ByteArray()), nil
 			}
 			i--
 		}

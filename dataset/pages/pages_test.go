@@ -211,7 +211,7 @@ func packed(codec format.CompressionCodec, pack func([]byte) []byte) func(fatal,
 // lists collects a column's values by row; nulls are left out.
 func lists(t fatal, f *File, c *parquet.Column) (out [][][]byte) {
 	for g := range f.Groups {
-		v := f.Values(g, c, func(int, int) error { return nil })
+		v := f.Values(g, c)
 		for {
 			x, err := v.Peek()
 			if errors.Is(err, io.EOF) {
@@ -224,7 +224,7 @@ func lists(t fatal, f *File, c *parquet.Column) (out [][][]byte) {
 				out = append(out, nil)
 			}
 			if !x.IsNull() {
-				out[len(out)-1] = append(out[len(out)-1], x.Bytes())
+				out[len(out)-1] = append(out[len(out)-1], bytes.Clone(x.Bytes()))
 			}
 			v.Next()
 		}

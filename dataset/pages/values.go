@@ -12,65 +12,73 @@ import (
 
 // Values reads the values of a column in a row group, with their levels, in order. Pages are decoded whole, one at a time.
 type Values struct {
-	plain *plainPages
-	pages *parquet.FilePages
-	buf   []parquet.Value
-	i     int
+	plain  *plainPages
+	pages  *parquet.FilePages
+	page   parquet.Page
+	values parquet.ValueReader
+	seen   pageCount // of the page
+	batch  [256]parquet.Value
+	buf    []parquet.Value // what is left of the batch
 }
 
-// Values starts to read a column. Before a page is decoded, decoding is told its decompressed size and number of values;
-// an error of it ends the reading.
-func (f *File) Values(group int, c *parquet.Column, decoding func(bytes, values int) error) *Values {
-	plain := &plainPages{chunk: f.chunk(group, c), decoding: decoding}
+// Values starts to read a column.
+func (f *File) Values(group int, c *parquet.Column) *Values {
+	plain := &plainPages{chunk: f.chunk(group, c)}
 	return &Values{plain: plain, pages: f.groups[group].ColumnChunks()[c.Index()].(*parquet.FileColumnChunk).PagesFrom(plain)}
 }
 
-// Peek gives the next value without passing it; io.EOF after the last.
+// Peek gives the next value without passing it; io.EOF after the last. The value lies in memory of the page: it is valid
+// until Next has been called.
 func (v *Values) Peek() (value parquet.Value, err error) {
 	defer guard(&err)
-	for v.i == len(v.buf) {
-		p, err := v.pages.ReadPage()
-		if v.plain.err != nil {
-			return parquet.Value{}, v.plain.err
-		}
-		if err != nil {
-			return parquet.Value{}, err
-		}
-		if err := v.load(p); err != nil {
+	for len(v.buf) == 0 {
+		if err := v.read(); err != nil {
 			return parquet.Value{}, err
 		}
 	}
-	return v.buf[v.i], nil
+	return v.buf[0], nil
 }
 
 // Next passes a value.
-func (v *Values) Next() { v.i++ }
+func (v *Values) Next() { v.buf = v.buf[1:] }
 
-// load takes the values of a page. Their number must be that of its header, and as many of them must be there as its levels
-// say.
-func (v *Values) load(p parquet.Page) error {
-	defer parquet.Release(p)
-	want := v.plain.pending[0]
-	v.plain.pending = v.plain.pending[1:]
-	v.buf, v.i = make([]parquet.Value, want.values), 0
-	n, err := 0, error(nil)
-	for values := p.Values(); n < want.values && err == nil; {
-		var k int
-		k, err = values.ReadValues(v.buf[n:])
-		n += k
+// read goes on in the page, or to the next page.
+func (v *Values) read() error {
+	if v.values == nil {
+		page, err := v.pages.ReadPage()
+		if v.plain.err != nil {
+			return v.plain.err
+		}
+		if err != nil {
+			return err
+		}
+		v.page, v.values, v.seen = page, page.Values(), pageCount{}
 	}
+	n, err := v.values.ReadValues(v.batch[:])
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	there := 0
-	for i := range v.buf[:n] {
-		v.buf[i] = v.buf[i].Clone()
+	v.buf = v.batch[:n]
+	v.seen.values += n
+	for i := range v.buf {
 		if !v.buf[i].IsNull() {
-			there++
+			v.seen.there++
 		}
 	}
-	if n != want.values || p.NumValues() != int64(n) || there != want.there {
-		return fmt.Errorf("a page of %d values, %d of them not null, decodes to %d and %d", want.values, want.there, n, there)
+	if n == 0 {
+		return v.leave()
+	}
+	return nil
+}
+
+// leave wants a page to have had the values of its header, and as many that are not null as its levels say.
+func (v *Values) leave() error {
+	want := v.plain.pending[0]
+	v.plain.pending = v.plain.pending[1:]
+	parquet.Release(v.page)
+	v.page, v.values = nil, nil
+	if v.seen != want {
+		return fmt.Errorf("a page of %d values, %d of them not null, decodes to %d and %d", want.values, want.there, v.seen.values, v.seen.there)
 	}
 	return nil
 }
@@ -78,19 +86,22 @@ func (v *Values) load(p parquet.Page) error {
 // Close gives the buffers back.
 func (v *Values) Close() (err error) {
 	defer guard(&err)
+	if v.page != nil {
+		parquet.Release(v.page)
+		v.page = nil
+	}
 	return v.pages.Close()
 }
 
 // plainPages is what the library reads a chunk from: its pages one behind the other, decompressed, each with a header that says
 // so. Reads come in order.
 type plainPages struct {
-	chunk    *chunk
-	decoding func(bytes, values int) error
-	at       int64 // of buf in this stream
-	buf      []byte
-	dict     int // values of the dictionary
-	pending  []pageCount
-	err      error // what went wrong here; the library would wrap it, or take it for the end
+	chunk   *chunk
+	at      int64 // of buf in this stream
+	buf     []byte
+	dict    int // values of the dictionary
+	pending []pageCount
+	err     error // what went wrong here; the library would wrap it, or take it for the end
 }
 
 // pageCount is what a data page must decode to.
@@ -127,9 +138,6 @@ func (s *plainPages) load() ([]byte, error) {
 	}
 	data, err := s.chunk.whole(p)
 	if err != nil {
-		return nil, err
-	}
-	if err := s.decoding(len(data), int(p.values())); err != nil {
 		return nil, err
 	}
 	if err := s.check(p, data); err != nil {
