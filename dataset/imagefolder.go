@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -30,9 +29,10 @@ func hasPictures(in *folder, base string) bool {
 // walk visits the pictures of a folder and below it, in the order of their names. Hidden files and folders are passed over.
 func walk(in *folder, base string, visit func(name string) error) error {
 	return fs.WalkDir(in.root.FS(), filepath.ToSlash(base), func(name string, e fs.DirEntry, err error) error {
-		switch hidden := strings.HasPrefix(e.Name(), ".") && e.Name() != "." || e.Name() == "__MACOSX"; {
-		case err != nil:
+		if err != nil {
 			return err
+		}
+		switch hidden := strings.HasPrefix(e.Name(), ".") && e.Name() != "." || e.Name() == "__MACOSX"; {
 		case hidden && e.IsDir():
 			return fs.SkipDir
 		case hidden || e.IsDir() || !isPicture(path.Ext(name)):
@@ -47,24 +47,25 @@ func exists(in *folder, name string) bool {
 	return err == nil
 }
 
-// imageSplits: folders with pictures are splits, unless the data folder itself has pictures or their captions.
-func imageSplits(in *folder) (splits []string) {
-	for _, parent := range []string{".", "data"} {
+// imageSplits gives the folders of pictures by split: folders with pictures are splits, unless the data folder is one by itself.
+func imageSplits(in *folder) map[string]string {
+	splits := map[string]string{}
+	for _, parent := range []string{"data", "."} { // the nearer one wins
 		for _, name := range subfolders(in, parent) {
 			if base := filepath.Join(parent, name); base != "data" && hasPictures(in, base) {
-				splits = append(splits, name)
+				splits[name] = base
 			}
 		}
 	}
-	if !isFlat(in, splits) {
-		return splits
+	if isFlat(in, splits) {
+		return map[string]string{defaultSplit: "."}
 	}
-	return []string{defaultSplit}
+	return splits
 }
 
 // isFlat says that the data folder is a split by itself: pictures lie in it, or captions that name some in folders which are
 // no splits.
-func isFlat(in *folder, folders []string) bool {
+func isFlat(in *folder, folders map[string]string) bool {
 	entries, err := fs.ReadDir(in.root.FS(), ".")
 	if err != nil {
 		return false
@@ -74,21 +75,12 @@ func isFlat(in *folder, folders []string) bool {
 			return true
 		}
 	}
-	known := []string{defaultSplit, "test", "validation", "val", "dev"}
-	return exists(in, metadataFile) && !slices.ContainsFunc(folders, func(f string) bool { return slices.Contains(known, f) })
-}
-
-// imageLayout finds a split that is a folder of pictures.
-func imageLayout(in *folder, split string) (layout, bool) {
-	if !slices.Contains(imageSplits(in), split) {
-		return layout{}, false
-	}
-	for _, base := range []string{split, filepath.Join("data", split)} {
-		if filepath.IsLocal(base) && hasPictures(in, base) {
-			return layout{kind: layoutFolder, base: base}, true
+	for _, known := range []string{defaultSplit, "test", "validation", "val", "dev"} {
+		if folders[known] != "" {
+			return false
 		}
 	}
-	return layout{kind: layoutFolder, base: "."}, true
+	return exists(in, metadataFile)
 }
 
 // imageRows reads the captions of an image folder: metadata.jsonl in it, or above it with names that begin with the split, or

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -153,8 +154,8 @@ func find(in *folder, split string) (layout, error) {
 			return f.layout(in)
 		}
 	}
-	if l, ok := imageLayout(in, split); ok && len(found) == 0 {
-		return l, nil
+	if base := imageSplits(in)[split]; base != "" && len(found) == 0 {
+		return layout{kind: layoutFolder, base: base}, nil
 	}
 	splits, err := splitsOf(in)
 	if err != nil || len(splits) == 0 {
@@ -228,7 +229,7 @@ func splitsOf(in *folder) ([]string, error) {
 		out = append(out, f.split)
 	}
 	if len(found) == 0 {
-		out = imageSplits(in)
+		out = slices.Collect(maps.Keys(imageSplits(in)))
 	}
 	slices.Sort(out)
 	return slices.Compact(out), nil

@@ -68,7 +68,7 @@ func readArchive(ctx context.Context, r io.ReaderAt, size int64, find func(at, s
 	for n := 0; ; n++ {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
-			return out, nil
+			return out, ended(section)
 		}
 		if err == nil && n == maxEntries {
 			err = fmt.Errorf("more than %d files", n)
@@ -91,6 +91,31 @@ func readArchive(ctx context.Context, r io.ReaderAt, size int64, find func(at, s
 		if used && byKey[key] == nil {
 			byKey[key] = s
 			out = append(out, s)
+		}
+	}
+}
+
+// ended wants zeros where the reader stopped: two blocks of them end an archive. Without them it was cut off between two files,
+// which the reader takes for its end; and behind them may stand another archive, which it does not see.
+func ended(r *io.SectionReader) error {
+	const end = 1024
+	at, err := r.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	if at < end || at > r.Size() {
+		return errors.New("tar: the end of the archive is missing; the file may be cut off or damaged")
+	}
+	rest := bufio.NewReader(io.NewSectionReader(r, at-end, r.Size()-at+end))
+	for {
+		b, err := rest.ReadByte()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case b != 0:
+			return errors.New("tar: the archive does not end where the file does; it may be cut off, or several archives behind one another: keep them apart")
 		}
 	}
 }
