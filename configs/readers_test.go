@@ -20,7 +20,7 @@ import (
 const module = "github.com/sciflux/sciflux"
 
 // unread are keys that nothing reads yet. One that is read must leave this list.
-var unread = []string{"data.allow_outside", "data.cache_text"}
+var unread = []string{}
 
 // Every key is read by code that is no test and does not load, check or print configs: a key that nothing reads promises
 // what nobody does.

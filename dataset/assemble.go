@@ -1,39 +1,45 @@
 package dataset
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/parquet-go/parquet-go"
 )
 
-// assemble builds a row from the flat values of a parquet row, by their definition and repetition levels. Nothing of the
-// result shares memory with the reader's pages.
-func assemble(cols []column, values parquet.Row, dir string) (Row, error) {
-	r := Row{Cells: map[string]Cell{}, Ints: map[string]int64{}, Floats: map[string][]float64{}}
+// places gives the places of pictures: of value number i among the byte arrays of an image column, and of a path.
+type places interface {
+	stored(c *column, i int) place
+	named(path string) place
+}
+
+// assemble builds a row from the flat values of a parquet row, by their definition and repetition levels. Of stored pictures
+// the values are numbers that places understands. Nothing of the result shares memory with the reader's pages.
+func assemble(cols []column, values parquet.Row, at places) (Row, error) {
+	r := newRow()
 	byLeaf := map[int][]parquet.Value{}
 	for _, v := range values {
 		byLeaf[v.Column()] = append(byLeaf[v.Column()], v)
 	}
-	for _, c := range cols {
-		vs := byLeaf[c.value.index]
-		if c.kind == ignored {
+	for i := range cols {
+		c := &cols[i]
+		if !c.read() {
 			continue
 		}
+		vs := byLeaf[c.value.index]
 		if len(vs) == 0 {
-			return r, fmt.Errorf("column %s has no value; the file is damaged", c.name)
+			return r, fmt.Errorf("column %q has no value; the file is damaged", c.name)
 		}
 		switch c.kind {
 		case text, texts:
 			setText(&r, c, textOf(c, vs))
 		case images:
-			im, err := imagesOf(c, vs, byLeaf[c.path.index], dir)
+			im, err := imagesOf(c, vs, byLeaf[c.path.index], at)
 			if err != nil {
 				return r, err
 			}
 			if c.name == ExplicitImage {
 				r.ExplicitImages = im
-			} else if c.name == SuperficialImage {
+			} else {
 				r.SuperficialImages = im
 			}
 		case integer:
@@ -49,8 +55,15 @@ func assemble(cols []column, values parquet.Row, dir string) (Row, error) {
 	return r, nil
 }
 
-func setText(r *Row, c column, t Text) {
+// read says whether a column becomes a part of rows.
+func (c *column) read() bool {
+	return c.kind != ignored && (c.kind != images || c.name == ExplicitImage || c.name == SuperficialImage)
+}
+
+func setText(r *Row, c *column, t Text) {
 	switch {
+	case c.caption:
+		r.caption(t)
 	case c.name == ImplicitPrompt:
 		r.Implicit = t
 	case c.name == ExplicitPrompt:
@@ -69,7 +82,7 @@ func cellOf(v parquet.Value) Cell {
 	return Cell{Value: string(v.ByteArray()), Valid: true}
 }
 
-func textOf(c column, vs []parquet.Value) Text {
+func textOf(c *column, vs []parquet.Value) Text {
 	if !c.list {
 		cell := cellOf(vs[0])
 		return Text{Valid: cell.Valid, Values: []Cell{cell}}
@@ -83,23 +96,30 @@ func textOf(c column, vs []parquet.Value) Text {
 	return t
 }
 
-func imagesOf(c column, data, paths []parquet.Value, dir string) (Images, error) {
-	if len(data) != len(paths) {
+// imagesOf reads an image column; one struct is a list of one, and a null one is a null list.
+func imagesOf(c *column, data, paths []parquet.Value, at places) (Images, error) {
+	if c.paths && len(data) != len(paths) {
 		return Images{}, fmt.Errorf("column %s has %d bytes and %d paths; the file is damaged", c.name, len(data), len(paths))
 	}
 	out := Images{Valid: data[0].DefinitionLevel() >= c.listMin}
+	if !c.list {
+		out.Valid = data[0].DefinitionLevel() >= c.itemMin
+	}
 	for i, v := range data {
 		switch level := v.DefinitionLevel(); {
-		case level < c.elemMin:
+		case level < c.elemMin || !c.list && level < c.itemMin:
 		case level < c.itemMin:
 			out.List = append(out.List, nil)
 		default:
-			im := &Image{Path: cellOf(paths[i]), dir: dir}
-			if !v.IsNull() {
-				im.Bytes = bytes.Clone(v.ByteArray())
-				if im.Bytes == nil {
-					im.Bytes = []byte{}
-				}
+			im := &Image{}
+			if c.paths {
+				im.Path = cellOf(paths[i])
+			}
+			switch {
+			case !v.IsNull():
+				im.Stored, im.at = true, at.stored(c, int(v.Int64()))
+			case im.Path.Value != "":
+				im.at = at.named(im.Path.Value)
 			}
 			out.List = append(out.List, im)
 		}
@@ -114,7 +134,7 @@ func intOf(v parquet.Value) int64 {
 	return v.Int64()
 }
 
-func floatsOf(c column, vs []parquet.Value) ([]float64, bool) {
+func floatsOf(c *column, vs []parquet.Value) ([]float64, bool) {
 	if c.list && vs[0].DefinitionLevel() < c.listMin || !c.list && vs[0].IsNull() {
 		return nil, false
 	}

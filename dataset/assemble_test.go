@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"slices"
@@ -76,7 +77,7 @@ func anyText(t *rapid.T, name string, at int) shredded {
 }
 
 func anyImages(t *rapid.T, name string, at int) shredded {
-	s := shredded{col: column{name: name, kind: images, list: true, listMin: emptyList, elemMin: nullElement, itemMin: anElement, value: leaf{at, aField}, path: leaf{at + 1, aField}}}
+	s := shredded{col: column{name: name, kind: images, list: true, listMin: emptyList, elemMin: nullElement, itemMin: anElement, value: leaf{at, aField}, path: leaf{at + 1, aField}, paths: true}}
 	both := func(level int) {
 		s.values = append(s.values, parquet.NullValue().Level(0, level, at), parquet.NullValue().Level(0, level, at+1))
 	}
@@ -95,9 +96,15 @@ func anyImages(t *rapid.T, name string, at int) shredded {
 		}
 		data, path := anyCell(t), anyCell(t)
 		s.values = append(s.values, cellValue(data, at, anElement, aField, i), cellValue(path, at+1, anElement, aField, i))
-		im := &Image{Path: path, dir: "here"}
 		if data.Valid {
-			im.Bytes = []byte(data.Value)
+			s.values[len(s.values)-2] = parquet.Int64Value(int64(i)).Level(min(i, 1), aField, at)
+		}
+		im := &Image{Path: path}
+		switch {
+		case data.Valid:
+			im.Stored, im.at = true, numbered(i)
+		case path.Value != "":
+			im.at = named(path.Value)
 		}
 		w.List = append(w.List, im)
 	}
@@ -162,7 +169,7 @@ func TestRowsAreAssembled(t *testing.T) {
 		for _, p := range parts {
 			cols, row = append(cols, p.col), append(row, p.values...)
 		}
-		got, err := assemble(cols, row, "here")
+		got, err := assemble(cols, row, testPlaces{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,14 +226,14 @@ func TestWrongRowsAreErrors(t *testing.T) {
 		gone := row[drop].Column()
 		row = slices.Delete(row, drop, drop+1)
 		left := slices.ContainsFunc(row, func(v parquet.Value) bool { return v.Column() == gone })
-		_, err := assemble(cols, row, "")
+		_, err := assemble(cols, row, testPlaces{})
 		if err == nil && (!left || gone > 0) {
 			t.Fatalf("a value of leaf %d is gone and nobody noticed", gone)
 		}
 	})
 	for _, c := range []column{textColumn("x", 7, true), textColumn("x", 7, false), {name: "x", kind: floats, value: leaf{7, 1}}, {name: "x", kind: integer, value: leaf{7, 1}}} {
-		_, err := assemble([]column{c}, nil, "")
-		if want := "column x has no value; the file is damaged"; err == nil || err.Error() != want {
+		_, err := assemble([]column{c}, nil, testPlaces{})
+		if want := `column "x" has no value; the file is damaged`; err == nil || err.Error() != want {
 			t.Errorf("kind %v: %v, want %q", c.kind, err, want)
 		}
 	}
@@ -234,27 +241,33 @@ func TestWrongRowsAreErrors(t *testing.T) {
 
 // TestRowsShareNoMemory: what a row holds stays when the reader's page is used again.
 func TestRowsShareNoMemory(t *testing.T) {
-	data, path, prompt := []byte("picture"), []byte("path"), []byte("prompt")
-	s := anyImagesOf(data, path)
-	cols := []column{textColumn(ImplicitPrompt, 0, false), s.col}
-	row := append(parquet.Row{parquet.ByteArrayValue(prompt).Level(0, 1, 0)}, s.values...)
-	got, err := assemble(cols, row, "")
+	path, prompt := []byte("path"), []byte("prompt")
+	cols := []column{textColumn(ImplicitPrompt, 0, false), {name: ExplicitImage, kind: images, list: true, listMin: emptyList, elemMin: nullElement,
+		itemMin: anElement, value: leaf{1, aField}, path: leaf{2, aField}, paths: true}}
+	got, err := assemble(cols, parquet.Row{parquet.ByteArrayValue(prompt).Level(0, 1, 0), parquet.Int64Value(3).Level(0, aField, 1),
+		parquet.ByteArrayValue(path).Level(0, aField, 2)}, testPlaces{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range [][]byte{data, path, prompt} {
+	for _, b := range [][]byte{path, prompt} {
 		copy(b, "XXXXXXXXXX")
 	}
 	im := got.ExplicitImages.List[0]
-	if text := fmt.Sprintf("%s %s %s", im.Bytes, im.Path.Value, got.Implicit.Values[0].Value); text != "picture path prompt" {
+	if text := fmt.Sprintf("%v %s %s", im.at, im.Path.Value, got.Implicit.Values[0].Value); text != "3 path prompt" {
 		t.Errorf("the row became %q", text)
 	}
 }
 
-// anyImagesOf is a list of one picture in columns 1 and 2.
-func anyImagesOf(data, path []byte) shredded {
-	return shredded{
-		col:    column{name: ExplicitImage, kind: images, list: true, listMin: emptyList, elemMin: nullElement, itemMin: anElement, value: leaf{1, aField}, path: leaf{2, aField}},
-		values: parquet.Row{parquet.ByteArrayValue(data).Level(0, aField, 1), parquet.ByteArrayValue(path).Level(0, aField, 2)},
-	}
-}
+// testPlaces gives places that say what they were made of.
+type testPlaces struct{}
+
+func (testPlaces) stored(_ *column, i int) place { return numbered(i) }
+func (testPlaces) named(path string) place       { return named(path) }
+
+type (
+	numbered int
+	named    string
+)
+
+func (numbered) read(context.Context) ([]byte, error) { return nil, nil }
+func (named) read(context.Context) ([]byte, error)    { return nil, nil }

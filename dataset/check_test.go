@@ -71,13 +71,13 @@ func TestPathIsReadBesideTheFile(t *testing.T) {
 	r, err := s.Row(4)
 	require.NoError(t, err)
 	im := r.ExplicitImages.Present()[0]
-	_, err = im.Decode()
+	_, err = im.Decode(context.Background())
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "b.png"), pngOf(t, 9, 2), 0o644))
-	pic, err := im.Decode()
+	pic, err := im.Decode(context.Background())
 	require.NoError(t, err)
 	require.Equal(t, image.Pt(9, 2), image.Pt(pic.Width, pic.Height))
-	_, err = (&Image{}).Data()
+	_, err = (&Image{}).Data(context.Background())
 	require.ErrorContains(t, err, "neither bytes nor a path")
 }
 

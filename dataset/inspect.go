@@ -23,59 +23,114 @@ type Tally struct {
 type Summary struct {
 	Dir                 string   `json:"dir"`
 	Split               string   `json:"split"`
+	Layout              string   `json:"layout"` // parquet, webdataset or image folder
 	Rows                int      `json:"rows"`
-	Bytes               int64    `json:"bytes"` // of the files
+	Bytes               int64    `json:"bytes"`       // of the data files
+	Compression         []string `json:"compression"` // of parquet files
 	RowGroups           [][]int  `json:"row_groups"`
 	Columns             []Column `json:"columns"`
 	Categories          []Tally  `json:"categories"`
 	Laws                []Tally  `json:"laws"`
+	OneCaption          int      `json:"one_caption_rows"` // rows whose three prompts are one caption
 	ImplicitPrompts     int      `json:"implicit_prompts"` // wordings in all
 	ExplicitPictures    int      `json:"explicit_pictures"`
 	SuperficialPictures int      `json:"superficial_pictures"`
-	Sizes               []Tally  `json:"picture_sizes"` // "64x64"
-	Problems            []string `json:"problems"`      // the first few rows that cannot be trained on
+	Sizes               []Tally  `json:"picture_sizes"` // "64x64", as stored
+	Traits              []Tally  `json:"picture_traits"`
+	Problems            []string `json:"problems"`     // the first few rows that cannot be trained on
+	ProblemRows         int      `json:"problem_rows"` // all of them
 }
+
+// Traits of pictures that a person should know of, because they become something else in training.
+const (
+	TraitAlpha    = "transparency, which is dropped"
+	TraitGrey16   = "grey of 16 bits, of which the high 8 are taken"
+	TraitDeep     = "colours of 16 bits, of which the high 8 are taken"
+	TraitAnimated = "animated, of which the first frame is taken"
+	TraitTurned   = "stored turned, and turned upright"
+	TraitInks     = "colours as inks (CMYK), converted without a profile"
+)
 
 const mostProblems = 10
 
 // Inspect reads a split through and describes it; rows that cannot be used are listed as problems, not errors.
 func Inspect(ctx context.Context, dir, split string) (*Summary, error) {
-	s, err := open(dir, split)
+	return OpenOptions{}.Inspect(ctx, dir, split)
+}
+
+// Inspect is Inspect of a split opened with these options.
+func (o OpenOptions) Inspect(ctx context.Context, dir, split string) (*Summary, error) {
+	s, err := o.Open(ctx, dir, split)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = s.Close() }()
-	sum := &Summary{Dir: s.Dir, Split: split, Rows: s.Len(), RowGroups: s.RowGroups(), Problems: []string{}}
-	for _, sh := range s.shards {
-		sum.Bytes += sh.pq.Size()
+	sum := &Summary{Dir: s.Dir, Split: split, Layout: s.Layout, Rows: s.Len(), RowGroups: s.RowGroups(), Problems: []string{}}
+	for _, f := range s.files() {
+		sum.Bytes += f.size
 	}
-	for _, c := range s.shards[0].cols {
-		sum.Columns = append(sum.Columns, Column{c.name, c.kind.String()})
-	}
-	laws, categories, sizes := map[string]int{}, map[string]int{}, map[string]int{}
-	for r, err := range s.All(ctx) {
-		if err != nil {
-			return nil, err
+	for _, c := range s.columns {
+		kind := c.kind.String()
+		if c.kind == images && c.list {
+			kind = "list<" + kind + ">"
 		}
+		sum.Columns = append(sum.Columns, Column{c.name, kind})
+	}
+	for _, sh := range s.shards {
+		for _, codec := range sh.pq.Codecs() {
+			if !slices.Contains(sum.Compression, codec) {
+				sum.Compression = append(sum.Compression, codec)
+			}
+		}
+	}
+	laws, categories, sizes, traits := map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
+	all := Needs{Explicit: true, Superficial: true}
+	err = examine(ctx, s.rows, false, all.images, func(r Row, looks []look) error {
 		laws[r.Law()]++
 		categories[r.Category()]++
-		sum.add(r, sizes)
-	}
-	sum.Laws, sum.Categories, sum.Sizes = tallies(laws), tallies(categories), tallies(sizes)
-	return sum, nil
+		for _, l := range looks {
+			countPicture(l, sizes, traits)
+		}
+		sum.add(s, r, looks)
+		return nil
+	})
+	sum.Laws, sum.Categories, sum.Sizes, sum.Traits = tallies(laws), tallies(categories), tallies(sizes), tallies(traits)
+	return sum, err
 }
 
-func (s *Summary) add(r Row, sizes map[string]int) {
+// countPicture counts what the head of a picture tells.
+func countPicture(l look, sizes, traits map[string]int) {
+	i := l.info
+	if i.Format == "" {
+		return
+	}
+	sizes[fmt.Sprintf("%dx%d", i.Width, i.Height)]++
+	for trait, has := range map[string]bool{
+		TraitAlpha: i.Alpha, TraitGrey16: i.Bits > 8 && i.Grey, TraitDeep: i.Bits > 8 && !i.Grey, TraitAnimated: i.Animated,
+		TraitTurned: i.Orientation > 1, TraitInks: i.Inks,
+	} {
+		if has {
+			traits[trait]++
+		}
+	}
+}
+
+func (s *Summary) add(set *Set, r Row, looks []look) {
 	s.ImplicitPrompts += len(r.Implicit.Wordings())
 	s.ExplicitPictures += len(r.ExplicitImages.Present())
 	s.SuperficialPictures += len(r.SuperficialImages.Present())
-	for _, im := range append(r.ExplicitImages.Present(), r.SuperficialImages.Present()...) {
-		if w, h, err := im.Size(); err == nil {
-			sizes[fmt.Sprintf("%dx%d", w, h)]++
-		}
+	if r.OneCaption {
+		s.OneCaption++
 	}
-	if err := r.check(Needs{Explicit: true, Superficial: true, Object: r.Cells["object"].Valid}); err != nil && len(s.Problems) < mostProblems {
-		s.Problems = append(s.Problems, fmt.Sprintf("row %d: %v", r.Index, err))
+	needs := Needs{Explicit: true, Superficial: set.Layout == layoutParquet && !r.OneCaption, Object: r.Cells["object"].Valid}
+	if err := r.check(needs, looks); err != nil {
+		if s.ProblemRows++; len(s.Problems) < mostProblems {
+			where := fmt.Sprintf("row %d", r.Index)
+			if r.origin != "" {
+				where += " (" + r.origin + ")"
+			}
+			s.Problems = append(s.Problems, fmt.Sprintf("%s: %v", where, err))
+		}
 	}
 }
 

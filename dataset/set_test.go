@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
@@ -48,11 +49,11 @@ func shape(v Images) string {
 		switch {
 		case im == nil:
 			out = append(out, "null")
-		case im.Bytes == nil:
+		case !im.Stored:
 			out = append(out, "nobytes:"+im.Path.Value)
 		default:
-			w, h, err := im.Size()
-			s := fmt.Sprintf("%dx%d:%s", w, h, im.Path.Value)
+			info, err := im.Info(context.Background())
+			s := fmt.Sprintf("%dx%d:%s", info.Width, info.Height, im.Path.Value)
 			if err != nil {
 				s = "broken:" + im.Path.Value
 			}
@@ -100,23 +101,47 @@ func TestEveryEncodingReadsTheSame(t *testing.T) {
 	}
 }
 
-func TestStreamedAndRandomRowsAgree(t *testing.T) {
-	s, err := open(fixtures, "snappy_v2_groups_lists")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, s.Close()) }()
-	require.Equal(t, [][]int{{2, 2, 2, 1}}, s.RowGroups())
-	whole, err := Open(fixtures, "snappy_v2_groups_lists")
-	require.NoError(t, err)
-	for _, i := range []int{6, 0, 3, 3, 1, 5, 2, 4} {
-		got, err := s.Row(i)
+// TestPicturesInAnyOrder: pictures are the same in whatever order they are read, from many goroutines too.
+func TestPicturesInAnyOrder(t *testing.T) {
+	for _, split := range []string{"snappy_v2_groups_lists", "lz4_strings", "gzip_small_pages_lists"} {
+		s, err := Open(fixtures, split)
 		require.NoError(t, err)
-		want, err := whole.Row(i)
-		require.NoError(t, err)
-		require.Equal(t, want, got)
-	}
-	for _, i := range []int{-1, 7} {
-		_, err = s.Row(i)
-		require.ErrorContains(t, err, "of 7")
+		if split == "snappy_v2_groups_lists" {
+			require.Equal(t, [][]int{{2, 2, 2, 1}}, s.RowGroups())
+		}
+		var want [][]byte
+		var images []*Image
+		for r, err := range s.All(context.Background()) {
+			require.NoError(t, err)
+			for _, im := range append(r.ExplicitImages.Present(), r.SuperficialImages.Present()...) {
+				if im.Stored {
+					b, err := im.Data(context.Background())
+					require.NoError(t, err)
+					images, want = append(images, im), append(want, b)
+				}
+			}
+		}
+		require.Greater(t, len(images), 10)
+		var wg sync.WaitGroup
+		for w := range 8 {
+			wg.Go(func() {
+				for i := range images {
+					k := (i*7 + w*3) % len(images)
+					b, err := images[k].Data(context.Background())
+					if err != nil || !bytes.Equal(b, want[k]) {
+						t.Errorf("picture %d: %v", k, err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		for _, i := range []int{-1, 7} {
+			_, err = s.Row(i)
+			require.ErrorContains(t, err, "of 7")
+		}
+		require.NoError(t, s.Close())
+		_, err = images[0].Data(context.Background())
+		require.ErrorContains(t, err, "closed")
 	}
 }
 
@@ -195,7 +220,9 @@ func TestRepeatedFieldsWithoutListGroup(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"a", "b"}, r.Implicit.Wordings())
 	require.Len(t, r.ExplicitImages.List, 1)
-	require.Equal(t, []byte("x"), r.ExplicitImages.List[0].Bytes)
+	b, err := r.ExplicitImages.List[0].Data(context.Background())
+	require.NoError(t, err)
+	require.Equal(t, []byte("x"), b)
 	require.Empty(t, r.SuperficialImages.List)
 }
 
@@ -205,7 +232,7 @@ func TestBadFilesHaveClearErrors(t *testing.T) {
 		make       func(dir string)
 	}{
 		{"no folder", "no such file", func(dir string) { _ = os.RemoveAll(dir) }},
-		{"no files", "no files train-*-of-*.parquet", func(string) {}},
+		{"no files", "neither files train-*-of-*.parquet", func(string) {}},
 		{"no rows", "no rows", func(dir string) { write(t, dir, []goodRow{}) }},
 		{"missing column", "column explicit_image is missing; the file has implicit_prompt", func(dir string) { write(t, dir, []noImages{{}}) }},
 		{"wrong type", "column explicit_image is not a list of {bytes, path}", func(dir string) { write(t, dir, []wrongImages{{}}) }},
@@ -250,29 +277,33 @@ func TestDamagedPages(t *testing.T) {
 	for at := 4; at < len(b)-8; at += 37 {
 		c := slices.Clone(b)
 		c[at] ^= 0x5a
-		if err := readAll(c); err != nil {
+		if err := readFile(c); err != nil {
 			failed++
 		}
 	}
 	require.Greater(t, failed, 10)
 }
 
-// readAll parses a file from memory and reads every row.
-func readAll(b []byte) error {
+// readFile reads every row and every picture of a parquet file in memory.
+func readFile(b []byte) error {
 	sh, err := parse(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		return err
 	}
 	n := 0
-	for _, err := range sh.from("", 0) {
-		if err != nil {
-			return err
-		}
-		if n++; int64(n) > sh.pq.NumRows() {
+	return sh.rows(context.Background(), &budget{left: 1 << 24}, func(r Row) error {
+		if n++; n > sh.len() {
 			return errors.New("more rows than the footer says")
 		}
-	}
-	return nil
+		for _, im := range append(r.ExplicitImages.Present(), r.SuperficialImages.Present()...) {
+			if p, ok := im.at.(*chunkPlace); ok {
+				if _, err := p.bytes.Read(context.Background(), p.i, 1<<20); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
 
 func FuzzParquet(f *testing.F) {
@@ -284,5 +315,5 @@ func FuzzParquet(f *testing.F) {
 		f.Add(b)
 	}
 	f.Add([]byte("PAR1........\x04\x00\x00\x00PAR1"))
-	f.Fuzz(func(_ *testing.T, b []byte) { _ = readAll(b) })
+	f.Fuzz(func(_ *testing.T, b []byte) { _ = readFile(b) })
 }

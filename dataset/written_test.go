@@ -30,7 +30,11 @@ func anyRow(t *rapid.T) goodRow {
 func sameRow(t *rapid.T, got Row, want goodRow, index int) {
 	pictures := func(v Images) (out []goodImage) {
 		for _, im := range v.Present() {
-			out = append(out, goodImage{im.Bytes, im.Path.Value})
+			b, err := im.Data(context.Background())
+			if err != nil || !im.Stored {
+				t.Fatal(err)
+			}
+			out = append(out, goodImage{b, im.Path.Value})
 		}
 		return out
 	}
@@ -93,6 +97,9 @@ func TestWrittenRowsAreRead(t *testing.T) {
 			t.Fatalf("%d rows streamed, %v", i, err)
 		}
 		sameRow(t, r, rows[at], at)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	})
 }
 

@@ -27,7 +27,7 @@ func runDataset(ctx context.Context, c *Case, _ Options) (*Outputs, error) {
 		if err != nil {
 			return nil, err
 		}
-		row, err := datasetRow(r)
+		row, err := datasetRow(ctx, r)
 		if err != nil {
 			return nil, err
 		}
@@ -40,13 +40,13 @@ func runDataset(ctx context.Context, c *Case, _ Options) (*Outputs, error) {
 	return out, nil
 }
 
-func datasetRow(r dataset.Row) (map[string]any, error) {
+func datasetRow(ctx context.Context, r dataset.Row) (map[string]any, error) {
 	row := map[string]any{
 		dataset.ImplicitPrompt: datasetText(r.Implicit), dataset.ExplicitPrompt: datasetText(r.Explicit),
 		dataset.SuperficialPrompt: datasetText(r.Superficial),
 	}
 	for name, images := range map[string]dataset.Images{dataset.ExplicitImage: r.ExplicitImages, dataset.SuperficialImage: r.SuperficialImages} {
-		v, err := datasetImages(images)
+		v, err := datasetImages(ctx, images)
 		if err != nil {
 			return nil, err
 		}
@@ -85,7 +85,7 @@ func datasetText(t dataset.Text) any {
 	return values
 }
 
-func datasetImages(images dataset.Images) (any, error) {
+func datasetImages(ctx context.Context, images dataset.Images) (any, error) {
 	if !images.Valid {
 		return nil, nil
 	}
@@ -96,13 +96,17 @@ func datasetImages(images dataset.Images) (any, error) {
 			continue
 		}
 		entry := map[string]any{"path": datasetCell(im.Path)}
-		if im.Bytes != nil {
-			w, h, err := im.Size()
+		if im.Stored {
+			data, err := im.Data(ctx)
 			if err != nil {
 				return nil, err
 			}
-			sum := sha256.Sum256(im.Bytes)
-			entry["sha256"], entry["width"], entry["height"] = hex.EncodeToString(sum[:]), w, h
+			info, err := im.Info(ctx)
+			if err != nil {
+				return nil, err
+			}
+			sum := sha256.Sum256(data)
+			entry["sha256"], entry["width"], entry["height"] = hex.EncodeToString(sum[:]), info.Width, info.Height
 		}
 		list = append(list, entry)
 	}

@@ -40,6 +40,11 @@ type Info struct {
 	Format        string // png, jpeg or webp
 	Width, Height int    // as stored, before turning upright
 	Orientation   int    // EXIF orientation 1…8, 1 if the file has none
+	Bits          int    // of a sample
+	Grey          bool
+	Alpha         bool // transparency, which Decode drops
+	Inks          bool // CMYK, which Decode converts
+	Animated      bool // several frames, of which Decode takes the first
 }
 
 // Inspect reads the head of a picture file without decoding it.
@@ -52,7 +57,7 @@ func Inspect(data []byte) (Info, error) {
 	if err != nil {
 		return Info{}, fmt.Errorf("inspect picture: %s: %w", f.name, err)
 	}
-	return Info{f.name, c.Width, c.Height, orientation(f.exif(data))}, nil
+	return Info{Format: f.name, Width: c.Width, Height: c.Height, Orientation: orientation(f.exif(data))}, nil
 }
 
 // Decode reads a PNG, JPEG or WebP file as Pillow followed by convert("RGB") does, and turns it upright if it carries an

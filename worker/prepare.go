@@ -48,25 +48,82 @@ func ready(ctx context.Context, r *opened.Run, m activities.Monitor) (activities
 	if err != nil {
 		return out, err
 	}
-	for _, note := range initial.Notes {
-		m.Report(run.Progress{Stage: run.StagePrepare, Note: cfg.Model.Adapter + ": " + note, At: time.Now()})
-	}
 	for _, split := range cfg.Eval.Splits {
-		rows, err := r.Data.Test(split)
+		rows, err := r.Data.Test(ctx, split)
 		if err != nil {
 			return out, err
 		}
 		out.Tuples[split] = len(rows)
 	}
-	return out, r.Data.CheckPictures(ctx, func(done, total int) error {
-		m.Report(run.Progress{Stage: run.StagePrepare, Step: done, StepsTotal: total, Note: "checking pictures", At: time.Now()})
+	if err := r.Data.CheckPictures(ctx, progress(m, "checking pictures")); err != nil {
+		return out, err
+	}
+	cut, err := encodeTexts(ctx, r, m)
+	if err != nil {
+		return out, err
+	}
+	for _, note := range append(append(notes(cfg.Model.Adapter, initial.Notes), notes(cfg.Model.Pipeline, r.Models.Pipeline.Notes())...), cut...) {
+		r.Log.Info(note, "run", r.Job.Run)
+		m.Report(run.Progress{Stage: run.StagePrepare, Note: note, At: time.Now()})
+	}
+	return out, nil
+}
+
+// progress reports how much of a long look is done, and ends it when the worker has to leave.
+func progress(m activities.Monitor, note string) func(done, total int) error {
+	return func(done, total int) error {
+		m.Report(run.Progress{Stage: run.StagePrepare, Step: done, StepsTotal: total, Note: note, At: time.Now()})
 		select {
 		case <-m.Stopping():
 			return run.ErrPreempted
 		default:
 			return nil
 		}
+	}
+}
+
+// encodeTexts opens the text encoders, has them encode every prompt of the run where the results can be kept, and gives
+// them up. It returns a sentence when prompts are longer than what the encoders are given.
+func encodeTexts(ctx context.Context, r *opened.Run, m activities.Monitor) ([]string, error) {
+	p, tokens := r.Models.Pipeline, r.Recipe.TextTokens()
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	texts, err := r.Data.Texts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cut, err := p.Truncated(texts, tokens)
+	if err != nil {
+		return nil, err
+	}
+	var told []string
+	if cut.Any() {
+		told = append(told, cut.String())
+	}
+	if !r.Recipe.Config.Data.CacheText {
+		return told, nil
+	}
+	ctx, leave := context.WithCancelCause(ctx)
+	defer leave(nil)
+	tell := progress(m, "encoding prompts")
+	err = p.PrepareText(ctx, texts, tokens, func(done, total int) {
+		if err := tell(done, total); err != nil {
+			leave(err)
+		}
 	})
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	return told, err
+}
+
+// notes puts what a sentence is about before it.
+func notes(about string, sentences []string) (out []string) {
+	for _, s := range sentences {
+		out = append(out, about+": "+s)
+	}
+	return out
 }
 
 // sameInputs compares what the run's newest checkpoints came from with what is there now, so that a resume with other data

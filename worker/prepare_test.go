@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -166,7 +167,7 @@ func TestBrokenPicturesAreToldBeforeTraining(t *testing.T) {
 	if run.ClassOf(err) != run.ClassData {
 		t.Errorf("class %q", run.ClassOf(err))
 	}
-	for _, word := range []string{broken, "row 37 of train", "explicit picture 1", "sciflux data inspect"} {
+	for _, word := range []string{broken, "split train row 37", "explicit picture", "number 1", "sciflux data inspect"} {
 		if err == nil || !strings.Contains(err.Error(), word) {
 			t.Errorf("no %q in %v", word, err)
 		}
@@ -180,9 +181,11 @@ func TestBrokenPicturesAreToldBeforeTraining(t *testing.T) {
 	if err != nil || out.Tuples["train"] != rows || out.Tuples["test"] != 3 {
 		t.Errorf("%+v %v", out, err)
 	}
-	last := m.reports[len(m.reports)-1]
-	if last.Step != 2*rows || last.StepsTotal != 2*rows || last.Note != "checking pictures" {
-		t.Errorf("the last report is %+v", last)
+	for note, total := range map[string]int{"checking pictures": rows, "encoding prompts": rows + 2} {
+		at := slices.IndexFunc(m.reports, func(p run.Progress) bool { return p.Note == note && p.Step == p.StepsTotal })
+		if at < 0 || m.reports[at].StepsTotal != total {
+			t.Errorf("no report of all %d at %s: %+v", total, note, m.reports)
+		}
 	}
 }
 

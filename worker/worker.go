@@ -13,8 +13,10 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"time"
 
@@ -75,7 +77,8 @@ func New(o Options) *Worker {
 		cache: cache.New(cache.Options{Dir: filepath.Join(o.Dir, "encoded"), Disk: o.CacheBytes, Memory: cacheMemory}),
 	}
 	w.runs.Bound = keptRuns
-	w.runs.Close = func(r *opened.Run) error { r.Models.Release(); return nil }
+	w.models.Texts = w.cache
+	w.runs.Close = func(r *opened.Run) error { r.Models.Release(); return r.Data.Close() }
 	return w
 }
 
@@ -128,7 +131,7 @@ func (w *Worker) furnish(ctx context.Context, job run.Job, cfg configs.Config, t
 
 func (w *Worker) furnishData(ctx context.Context, r *opened.Run, cfg configs.Config, tell func(string)) error {
 	p := r.Models.Pipeline
-	r.Machine = r.Models.Machine()
+	r.Machine, r.Inputs = r.Models.Machine(), r.Models.Inputs
 	grid, err := p.Grid(cfg.Data.Resolution, cfg.Data.Resolution)
 	if err != nil {
 		return run.Errorf(run.ClassConfig, "use", "data.resolution", "", "%w", err)
@@ -139,11 +142,30 @@ func (w *Worker) furnishData(ctx context.Context, r *opened.Run, cfg configs.Con
 	if r.Data, err = data.Open(ctx, cfg, w.options.Dir); err != nil {
 		return err
 	}
-	r.Latents = &latents.Encoder{VAE: p.VAE, Data: r.Data, Name: w.options.CodeVersion + " " + w.options.Backend.Name() + " " + p.Dir}
+	if err := w.identify(ctx, r, tell); err != nil {
+		return errors.Join(err, r.Data.Close())
+	}
+	r.Latents = &latents.Encoder{VAE: p.VAE, Data: r.Data, Name: w.options.CodeVersion + " " + r.Machine + " " + r.Inputs["model.pipeline"] + " " + cfg.Model.DType}
 	if cfg.Data.CacheLatents {
 		r.Latents.Cache = w.cache
 	}
 	return nil
+}
+
+// identify adds the identities of data and initial adapter to those of the models.
+func (w *Worker) identify(ctx context.Context, r *opened.Run, tell func(string)) (err error) {
+	told := 0
+	r.Inputs = maps.Clone(r.Inputs)
+	r.Inputs["data.source"], err = r.Data.Identity(ctx, filepath.Join(w.options.Dir, "identities"), func(done, total int) {
+		if part := 10 * done / total; part != told {
+			told = part
+			tell(fmt.Sprintf("reading the data set: %d of %d rows", done, total))
+		}
+	})
+	if path := r.Recipe.Config.Model.Adapter; path != "" && err == nil {
+		r.Inputs["model.adapter"], err = w.models.AdapterIdentity(ctx, path)
+	}
+	return err
 }
 
 // TrainSFT implements activities.Trainer.

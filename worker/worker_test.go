@@ -28,7 +28,7 @@ type watcher struct {
 func newWatcher(after int) *watcher { return &watcher{after: after, stop: make(chan struct{})} }
 
 func (w *watcher) Report(p run.Progress) {
-	if strings.HasPrefix(p.Note, "opening") {
+	if strings.HasPrefix(p.Note, "opening") || strings.HasPrefix(p.Note, "reading") {
 		return // no work of the stage's own
 	}
 	w.reports = append(w.reports, p)

@@ -41,3 +41,32 @@ FORMS = {
 for name, form in FORMS.items():
     for lists in (False, True):
         pq.write_table(table(lists, name == "none_plain"), f"{name}_{'lists' if lists else 'strings'}-00000-of-00001.parquet", **form)
+
+# own/ holds what people's own files look like: other shapes of the picture columns, and LZ4 pages that shrink little, of
+# which readers have made empty strings.
+import os
+import random
+os.makedirs("own", exist_ok=True)
+struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+sized = pa.struct([("width", pa.int32()), ("bytes", pa.binary()), ("path", pa.string())])
+cell = {"bytes": picture(6, 4), "path": "a.png"}
+draw = random.Random(7)
+laws = ["law " + "".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=24)) for _ in range(60)]
+
+
+def own(n, image, value, law="ripeness"):
+    return pa.table({
+        "implicit_prompt": ["an unripe apple"] * n, "explicit_prompt": ["a green apple"] * n, "superficial_prompt": ["a red apple"] * n,
+        "explicit_image": pa.array([value] * n, image), "superficial_image": pa.array([value] * n, image),
+        "law": laws[:n] if law is None else [law] * n})
+
+
+pq.write_table(own(2, struct, cell), "own/single.parquet")
+pq.write_table(own(2, pa.list_(sized), [{**cell, "width": 6}]), "own/fields.parquet")
+pq.write_table(own(2, pa.list_(pa.binary()), [cell["bytes"]]), "own/binaries.parquet")
+pq.write_table(own(2, pa.binary(), cell["bytes"]), "own/binary.parquet")
+pq.write_table(own(2, pa.list_(struct), [cell] * 3), "own/dictionary.parquet")
+pq.write_table(own(2, pa.list_(struct), [cell] * 3), "own/delta.parquet", use_dictionary=False, column_encoding={"explicit_image.list.element.bytes": "DELTA_BYTE_ARRAY"})
+for version in ("1.0", "2.0"):
+    pq.write_table(own(60, struct, cell, None), f"own/laws{version[0]}.parquet", compression="lz4", data_page_version=version)
+pq.write_table(pa.table({"image": pa.array([cell, None], struct), "text": ["an apple", "a pear"]}), "own/captions.parquet")

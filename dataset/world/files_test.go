@@ -198,11 +198,11 @@ func checkRepeated(t *testing.T, first string) {
 	pictures := map[string]bool{}
 	laws := map[string]int{}
 	for _, r := range same {
-		pictures[string(r.ExplicitImages.List[0].Bytes)] = true
+		pictures[string(stored(t, r.ExplicitImages))] = true
 		laws[r.Law()]++
 	}
 	for _, r := range other {
-		require.False(t, pictures[string(r.ExplicitImages.List[0].Bytes)], "row %d has a picture of the other seed", r.Index)
+		require.False(t, pictures[string(stored(t, r.ExplicitImages))], "row %d has a picture of the other seed", r.Index)
 		laws[r.Law()]--
 	}
 	for law, n := range laws {
@@ -217,11 +217,20 @@ func readSplit(t *testing.T, dir, split string) (rows []dataset.Row) {
 	t.Helper()
 	set, err := dataset.Open(dir, split)
 	require.NoError(t, err)
+	t.Cleanup(func() { _ = set.Close() })
 	for r, err := range set.All(context.Background()) {
 		require.NoError(t, err)
 		rows = append(rows, r)
 	}
 	return rows
+}
+
+// stored is the file of the first picture.
+func stored(t *testing.T, images dataset.Images) []byte {
+	t.Helper()
+	b, err := images.List[0].Data(context.Background())
+	require.NoError(t, err)
+	return b
 }
 
 // checkContents: of every row of a test split, the prompts are wordings of its tuple, each of its own kind; pictures
@@ -242,7 +251,7 @@ func checkContents(t *testing.T, dir string) {
 			require.Contains(t, r.Cells["real_scoring"].Value, r.Explicit.Values[0].Value)
 			for right, images := range map[bool]dataset.Images{true: r.ExplicitImages, false: r.SuperficialImages} {
 				require.Len(t, images.List, 1)
-				im, err := decode(images.List[0].Bytes)
+				im, err := decode(stored(t, images))
 				require.NoError(t, err)
 				shown, err := FromImage(im)
 				require.NoError(t, err)

@@ -138,7 +138,7 @@ func checkRows(t *testing.T, set *dataset.Set, want []Tuple) {
 		got, ok := FromRow(r)
 		require.True(t, ok)
 		require.Equal(t, u, got)
-		im, err := r.ExplicitImages.List[0].Decode()
+		im, err := r.ExplicitImages.List[0].Decode(context.Background())
 		require.NoError(t, err)
 		p, err := FromImage(im.Image())
 		require.NoError(t, err)

@@ -54,6 +54,18 @@ func Key(parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// Has tells whether Get is likely to find a value, without reading it.
+func (c *Cache) Has(key string) bool {
+	c.mu.Lock()
+	_, ok := c.held[key]
+	c.mu.Unlock()
+	if ok || c.options.Dir == "" {
+		return ok
+	}
+	_, err := os.Stat(c.path(key))
+	return err == nil
+}
+
 // Get returns the value of a key. The bytes must not be changed.
 func (c *Cache) Get(key string) ([]byte, bool) {
 	c.mu.Lock()

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/sciflux/sciflux/dataset"
@@ -34,14 +35,18 @@ type Prompt struct {
 	Row    int    // of the training rows, whose wordings take turns; -1 for a prompt of a file
 }
 
-// readRows reads a split, the first limit rows of it unless limit is 0, and says whether it is the world's.
-func readRows(folder, split string, limit int) (rows []Row, isWorld bool, err error) {
-	set, err := dataset.Open(folder, split)
+// open opens a split's files.
+func (s *Set) open(ctx context.Context, split string) (*dataset.Set, error) {
+	set, err := dataset.OpenOptions{Outside: s.cfg.Data.AllowOutside}.Open(ctx, s.folder, split)
 	if err != nil {
-		return nil, false, run.Errorf(run.ClassData, "open data set", folder, "", "%w", err)
+		return nil, run.Errorf(run.ClassData, "open data set", s.folder, "", "%w", err)
 	}
-	defer set.Close()
-	n := set.Len()
+	return set, nil
+}
+
+// rowsOf are the rows of a split, the first limit of them unless limit is 0; it says whether they are the world's.
+func rowsOf(set *dataset.Set, limit int) (rows []Row, isWorld bool, err error) {
+	folder, split, n := set.Dir, set.Split, set.Len()
 	if limit > 0 {
 		n = min(n, limit)
 	}

@@ -2,10 +2,13 @@ package data
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/sciflux/sciflux/configs"
+	"github.com/sciflux/sciflux/dataset"
 	"github.com/sciflux/sciflux/dataset/world"
+	"github.com/sciflux/sciflux/eval"
 	"github.com/sciflux/sciflux/reward"
 	"github.com/sciflux/sciflux/run"
 )
@@ -17,7 +20,8 @@ type Set struct {
 	Judge   *world.Judge
 
 	cfg    configs.Config
-	folder string // of the data files
+	folder string       // of the data files
+	train  *dataset.Set // reads the pictures of Rows
 
 	mu     sync.Mutex
 	tests  map[string][]Row
@@ -26,17 +30,24 @@ type Set struct {
 
 // Open reads the training rows and the prompts of stage 2, drawing the world into a folder of dir first where the config
 // asks for it. Judge is nil for data that is not the world's.
-func Open(ctx context.Context, cfg configs.Config, dir string) (*Set, error) {
-	s := &Set{cfg: cfg, folder: cfg.Data.Source, tests: map[string][]Row{}, hashes: map[pictureKey]string{}}
-	var err error
+func Open(ctx context.Context, cfg configs.Config, dir string) (s *Set, err error) {
+	s = &Set{cfg: cfg, folder: cfg.Data.Source, tests: map[string][]Row{}, hashes: map[pictureKey]string{}}
 	if cfg.Data.Source == "world" {
 		if s.folder, err = drawWorld(ctx, dir, cfg.Data.Resolution); err != nil {
 			return nil, err
 		}
 	}
 	c := cfg.Data
+	if s.train, err = s.open(ctx, c.TrainSplit); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
 	var isWorld bool
-	if s.Rows, isWorld, err = readRows(s.folder, c.TrainSplit, c.TrainTuples); err != nil {
+	if s.Rows, isWorld, err = rowsOf(s.train, c.TrainTuples); err != nil {
 		return nil, err
 	}
 	if isWorld {
@@ -51,14 +62,58 @@ func Open(ctx context.Context, cfg configs.Config, dir string) (*Set, error) {
 	return s, err
 }
 
+// Close closes the files; rows stay, their pictures do not.
+func (s *Set) Close() error { return s.train.Close() }
+
+// Identity names the content of what is trained on: texts and pictures of the training rows. It reads every picture once,
+// unless cacheDir remembers the files; tell hears how far it is. The world is named by its version.
+func (s *Set) Identity(ctx context.Context, cacheDir string, tell func(done, total int)) (string, error) {
+	if s.cfg.Data.Source == "world" {
+		return worldName(s.Side()), nil
+	}
+	id, err := s.train.Identity(ctx, dataset.IdentityOptions{Rows: s.cfg.Data.TrainTuples, Cache: cacheDir, Progress: tell})
+	if err != nil {
+		return "", run.Errorf(run.ClassData, "read data set", s.folder, "", "%w", err)
+	}
+	return id, nil
+}
+
+// Texts are all prompts that the run will encode: captions of SFT, prompts of OFT, and those of the splits that are measured.
+func (s *Set) Texts(ctx context.Context) ([]string, error) {
+	var all []string
+	for _, r := range s.Rows {
+		all = append(append(all, r.Implicit...), r.Explicit...)
+	}
+	for _, p := range s.Prompts {
+		all = append(all, p.Text)
+	}
+	for _, split := range s.cfg.Eval.Splits {
+		rows, err := s.Test(ctx, split)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rows {
+			for _, k := range eval.Kinds() {
+				all = append(all, r.Prompt(k))
+			}
+		}
+	}
+	return all, nil
+}
+
 // Test gives the rows that a split is evaluated on.
-func (s *Set) Test(split string) ([]Row, error) {
+func (s *Set) Test(ctx context.Context, split string) ([]Row, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if rows, ok := s.tests[split]; ok {
 		return rows, nil
 	}
-	rows, _, err := readRows(s.folder, split, 0)
+	set, err := s.open(ctx, split)
+	if err != nil {
+		return nil, err
+	}
+	defer set.Close() // evaluations read texts alone
+	rows, _, err := rowsOf(set, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -74,9 +129,12 @@ func (s *Set) prompts() ([]Prompt, error) {
 	var out []Prompt
 	from := s.folder
 	if path := s.cfg.Data.Prompts; path != "" {
-		var err error
-		if out, err = readPrompts(path); err != nil {
-			return nil, err
+		list, err := dataset.ReadPrompts(path)
+		if err != nil {
+			return nil, run.Errorf(run.ClassData, "use data.prompts", "", "", "%w", err)
+		}
+		for _, p := range list {
+			out = append(out, Prompt{Text: p.Text, Object: p.Object, Row: -1})
 		}
 		from = path
 	} else {

@@ -53,9 +53,9 @@ func TestPromptFiles(t *testing.T) {
 		"good":                {`[{"prompt": "an apple", "object": "apple"}, {"prompt": "rust", "object": "nail"}]`, nil, nil, 2},
 		"no object":           {`[{"prompt": "an apple", "object": "apple"}, {"prompt": "rust"}]`, []string{"oft.mask.policy=detector"}, []string{"prompt 1", `"rust"`, "names no object", "oft.mask.policy"}, 0},
 		"no object, no masks": {`[{"prompt": "rust"}]`, []string{"oft.mask.policy=none"}, nil, 1},
-		"empty":               {`[]`, nil, []string{"there are none"}, 0},
-		"no list":             {`{"prompt": "x"}`, nil, []string{"JSON list of"}, 0},
-		"cut short":           {`[{"prompt": "x"`, nil, []string{"JSON list of"}, 0},
+		"empty":               {`[]`, nil, []string{"no prompts in it"}, 0},
+		"one a line":          {`{"prompt": "x", "object": "y"}`, nil, nil, 1},
+		"cut short":           {`[{"prompt": "x"`, nil, []string{"cut off"}, 0},
 	} {
 		cfg, err := configs.Load(configs.Sources{Name: "world", Set: c.set})
 		if err != nil {

@@ -15,9 +15,12 @@ const (
 	worldVersion = 1
 )
 
+// worldName names the drawn world: the same name, the same pictures.
+func worldName(side int) string { return fmt.Sprintf("world-%d-%d", worldVersion, side) }
+
 // drawWorld is the folder of the world's parquet files, drawn once for each picture side into a folder of dir.
 func drawWorld(ctx context.Context, dir string, side int) (string, error) {
-	final := filepath.Join(dir, "data", fmt.Sprintf("world-%d-%d", worldVersion, side))
+	final := filepath.Join(dir, "data", worldName(side))
 	if _, err := os.Stat(final); err == nil {
 		return final, nil
 	}

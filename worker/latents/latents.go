@@ -47,7 +47,7 @@ func (e *Encoder) Draw(ctx context.Context, row data.Row, k int, key random.Key)
 func (e *Encoder) posterior(ctx context.Context, row data.Row, k int) (vae.Posterior, error) {
 	var key string
 	if e.Cache != nil {
-		content, err := e.Data.PictureHash(row, k)
+		content, err := e.Data.PictureHash(ctx, row, k)
 		if err != nil {
 			return vae.Posterior{}, err
 		}
@@ -58,7 +58,7 @@ func (e *Encoder) posterior(ctx context.Context, row data.Row, k int) (vae.Poste
 			}
 		}
 	}
-	planes, err := e.Data.Planes(row, k)
+	planes, err := e.Data.Planes(ctx, row, k)
 	if err != nil {
 		return vae.Posterior{}, err
 	}

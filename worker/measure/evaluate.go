@@ -25,7 +25,7 @@ const group = 8
 // Evaluate measures one shard of a split, or a few implicit prompts alone. See activities.Evaluator.
 func Evaluate(ctx context.Context, r *opened.Run, c activities.EvalShard, m activities.Monitor) (activities.EvalPart, error) {
 	part := activities.EvalPart{Variant: c.Variant, Split: c.Split}
-	rows, err := r.Data.Test(c.Split)
+	rows, err := r.Data.Test(ctx, c.Split)
 	if err != nil {
 		return part, err
 	}

@@ -2,13 +2,12 @@ package models
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/sciflux/sciflux/configs"
 	"github.com/sciflux/sciflux/engine"
@@ -23,7 +22,8 @@ import (
 type Keeper struct {
 	Backend engine.Backend
 	Builtin fs.FS  // the tiny models inside the binary: folders world and world-sciscore
-	Dir     string // where those are unpacked
+	Dir     string // where those are unpacked, and the identities of files are kept
+	Texts   pipeline.TextCache
 
 	pipelines shelf.Shelf[*pipeline.Pipeline]
 	scorers   shelf.Shelf[*reward.SciScore]
@@ -42,6 +42,7 @@ type Set struct {
 	Backend  engine.Backend
 	Pipeline *pipeline.Pipeline
 	Scorer   reward.Scorer
+	Inputs   map[string]string // identities of the files, by the key that names them
 
 	compute engine.DType // of the products in the transformer's blocks
 
@@ -71,11 +72,18 @@ func (k *Keeper) open(ctx context.Context, s *Set, c configs.Config, tell func(s
 	if err != nil {
 		return err
 	}
-	o := pipeline.Options{Storage: weights.Storages[c.Model.DType]}
+	o := pipeline.Options{Storage: weights.Storages[c.Model.DType], Identities: k.identities()}
 	o.Compute, _ = engine.ComputeType(c.Model.Compute, k.Backend)
-	p, put, err := take(ctx, &k.pipelines, folder, fmt.Sprint(o.Storage, o.Compute), func() (*pipeline.Pipeline, error) {
+	if c.Data.CacheText {
+		o.Texts = k.Texts
+	}
+	s.Inputs = map[string]string{}
+	if s.Inputs["model.pipeline"], err = pipeline.Identity(ctx, folder, k.identityOptions(folder, tell)); err != nil {
+		return err
+	}
+	p, put, err := take(ctx, &k.pipelines, folder, fmt.Sprint(s.Inputs["model.pipeline"], o.Storage, o.Compute, c.Data.CacheText), func() (*pipeline.Pipeline, error) {
 		tell("opening " + folder)
-		return openPipeline(folder, k.Backend, o)
+		return pipeline.Open(folder, k.Backend, o)
 	})
 	if err != nil {
 		return err
@@ -85,7 +93,10 @@ func (k *Keeper) open(ctx context.Context, s *Set, c configs.Config, tell func(s
 	if folder, err = k.Folder(c.Reward.SciScore, "world-sciscore"); err != nil {
 		return err
 	}
-	scorer, put, err := take(ctx, &k.scorers, folder, fmt.Sprint(c.Reward.Batch), func() (*reward.SciScore, error) {
+	if s.Inputs["reward.sciscore"], err = weights.FolderIdentity(ctx, folder, "model", k.identityOptions(folder, tell)); err != nil {
+		return err
+	}
+	scorer, put, err := take(ctx, &k.scorers, folder, fmt.Sprint(s.Inputs["reward.sciscore"], c.Reward.Batch), func() (*reward.SciScore, error) {
 		tell("opening " + folder)
 		return reward.OpenSciScore(folder, k.Backend, reward.SciScoreOptions{Batch: c.Reward.Batch})
 	})
@@ -96,43 +107,56 @@ func (k *Keeper) open(ctx context.Context, s *Set, c configs.Config, tell func(s
 	return nil
 }
 
-// openPipeline opens a pipeline and looks into all of its parts, so that a broken text encoder is told at once.
-func openPipeline(folder string, be engine.Backend, o pipeline.Options) (*pipeline.Pipeline, error) {
-	p, err := pipeline.Open(folder, be, o)
-	if err != nil {
-		return nil, err
-	}
-	if err := p.Check(); err != nil {
-		return nil, errors.Join(err, p.Close())
-	}
-	return p, nil
-}
-
-// take lends what a folder holds, opened with some options. The key says what the files are at the moment, so that files
-// which are replaced are opened again.
-func take[V any](ctx context.Context, s *shelf.Shelf[V], folder, options string, open func() (V, error)) (V, func(), error) {
-	print, size := fingerprint(folder)
-	return s.Take(ctx, folder+" "+options+" "+print, func() (V, int64, error) {
+// take lends what a folder holds; what names its content and the options that it is opened with.
+func take[V any](ctx context.Context, s *shelf.Shelf[V], folder, what string, open func() (V, error)) (V, func(), error) {
+	return s.Take(ctx, folder+" "+what, func() (V, int64, error) {
 		v, err := open()
-		return v, size, err
+		return v, sizeOf(folder), err
 	})
 }
 
-// fingerprint names the files of a folder by path, size and time of change, and adds up their sizes. What cannot be read is
-// left to whoever opens it.
-func fingerprint(folder string) (string, int64) {
-	h, size := sha256.New(), int64(0)
+// sizeOf adds up the files of a folder. What cannot be read is left to whoever opens it.
+func sizeOf(folder string) (size int64) {
 	_ = filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return nil
 		}
 		if info, err := os.Stat(path); err == nil {
-			fmt.Fprintln(h, path, info.Size(), info.ModTime().UnixNano())
 			size += info.Size()
 		}
 		return nil
 	})
-	return hex.EncodeToString(h.Sum(nil)), size
+	return size
+}
+
+// identities is the folder that remembers the hashes of files which did not change.
+func (k *Keeper) identities() string { return filepath.Join(k.Dir, "identities") }
+
+// identityOptions tell how far the reading of large files is, once for each gigabyte.
+func (k *Keeper) identityOptions(folder string, tell func(string)) weights.IdentityOptions {
+	var told atomic.Int64
+	return weights.IdentityOptions{Cache: k.identities(), Progress: func(done, total int64) {
+		const step = 1e9
+		if now := done / step; total > step && told.Swap(now) != now {
+			tell(fmt.Sprintf("reading %s: %d of %d GB", folder, now, total/step))
+		}
+	}}
+}
+
+// AdapterIdentity names the content of an adapter: its file, or the weights and configs of its folder.
+func (k *Keeper) AdapterIdentity(ctx context.Context, path string) (string, error) {
+	o := weights.IdentityOptions{Cache: k.identities()}
+	entries, err := os.ReadDir(path)
+	if err != nil { // no folder
+		return weights.Identity(ctx, filepath.Dir(path), []string{path}, o)
+	}
+	var files []string
+	for _, e := range entries {
+		if ext := filepath.Ext(e.Name()); ext == ".safetensors" || ext == ".json" {
+			files = append(files, filepath.Join(path, e.Name()))
+		}
+	}
+	return weights.Identity(ctx, path, files, o)
 }
 
 // Folder is the folder of a model that a config names: a path, or the word that stands for one inside the binary, which

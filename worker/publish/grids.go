@@ -13,10 +13,10 @@ import (
 )
 
 // gridOf lays the pictures of a split side by side: what SP and EP look like, then the implicit prompt by each variant.
-func gridOf(r *opened.Run, split measure.Split) (report.Grid, error) {
+func gridOf(ctx context.Context, r *opened.Run, split measure.Split) (report.Grid, error) {
 	g := report.Grid{Title: "Before and after, " + split.Name, Columns: []string{"base, superficial prompt", "base, explicit prompt"},
 		About: "Each row is one held-out tuple; implicit-prompt pictures of a row start from the same noise in every column. The number is the SciScore against the implicit prompt, the box is where the subject was found."}
-	rows, err := r.Data.Test(split.Name)
+	rows, err := r.Data.Test(ctx, split.Name)
 	if err != nil {
 		return g, err
 	}

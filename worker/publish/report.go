@@ -47,7 +47,7 @@ func pageOf(ctx context.Context, r *opened.Run, c activities.ReportJob) (report.
 		return p, err
 	}
 	for _, split := range splits {
-		grid, err := gridOf(r, split)
+		grid, err := gridOf(ctx, r, split)
 		if err != nil {
 			return p, err
 		}
