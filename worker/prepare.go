@@ -89,10 +89,15 @@ func encodeTexts(ctx context.Context, r *opened.Run, m activities.Monitor) ([]st
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	texts, err := r.Data.Texts(ctx)
+	texts, err := r.Recipe.Texts(r.Data.Rows, r.Data.Prompts)
 	if err != nil {
 		return nil, err
 	}
+	held, err := r.Data.TestTexts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	texts = append(texts, held...)
 	cut, err := p.Truncated(texts, tokens)
 	if err != nil {
 		return nil, err
@@ -108,6 +113,9 @@ func encodeTexts(ctx context.Context, r *opened.Run, m activities.Monitor) ([]st
 	defer leave(nil)
 	tell := progress(m, "encoding prompts")
 	err = p.PrepareText(ctx, texts, tokens, func(done, total int) {
+		if done == 1 && total > 1 {
+			return // most of its time went into loading the encoders: no rate to tell
+		}
 		if err := tell(done, total); err != nil {
 			leave(err)
 		}

@@ -78,15 +78,9 @@ func (s *Set) Identity(ctx context.Context, cacheDir string, tell func(done, tot
 	return id, nil
 }
 
-// Texts are all prompts that the run will encode: captions of SFT, prompts of OFT, and those of the splits that are measured.
-func (s *Set) Texts(ctx context.Context) ([]string, error) {
+// TestTexts are the prompts that evaluations draw.
+func (s *Set) TestTexts(ctx context.Context) ([]string, error) {
 	var all []string
-	for _, r := range s.Rows {
-		all = append(append(all, r.Implicit...), r.Explicit...)
-	}
-	for _, p := range s.Prompts {
-		all = append(all, p.Text)
-	}
 	for _, split := range s.cfg.Eval.Splits {
 		rows, err := s.Test(ctx, split)
 		if err != nil {

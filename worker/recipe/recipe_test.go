@@ -119,7 +119,11 @@ func TestCaptionsOfTheAskedKind(t *testing.T) {
 		r, rows, _ := bare(4, "data.captions="+kind)
 		wordings := map[string]bool{}
 		for sample := range 40 {
-			c := r.caption(rows[2], sample, random.New(1).Index(uint64(sample)))
+			chooser, err := r.chooser(rows[2:3])
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := chooser.caption(sample)
 			if !strings.HasPrefix(c, want[sample%2]) {
 				t.Errorf("%s: sample %d gets %q", kind, sample, c)
 			}

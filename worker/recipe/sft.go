@@ -23,12 +23,15 @@ type Sample struct {
 // random number keyed by the sample's place in the run.
 func (r Recipe) Batches(step int, rows []data.Row) ([][]Sample, error) {
 	o := r.Config.SFT
-	order := orders{recipe: r, rows: len(rows)}
+	c, err := r.chooser(rows)
+	if err != nil {
+		return nil, err
+	}
 	batches := make([][]Sample, o.Accumulate)
 	for a := range batches {
 		first := (step*o.Accumulate + a) * o.Batch
 		for number := first; number < first+o.Batch; number++ {
-			s, err := r.sample(number, order.row(number), rows)
+			s, err := c.sample(number)
 			if err != nil {
 				return nil, err
 			}
@@ -38,22 +41,51 @@ func (r Recipe) Batches(step int, rows []data.Row) ([][]Sample, error) {
 	return batches, nil
 }
 
+// chooser makes the choices about samples.
+type chooser struct {
+	recipe  Recipe
+	rows    []data.Row
+	order   orders
+	grid    []float32 // noise levels of training, descending
+	density flow.Density
+	shift   float64 // of the noise levels
+}
+
+func (r Recipe) chooser(rows []data.Row) (*chooser, error) {
+	d := r.Config.SFT.Density
+	shift, err := r.Scheduler.TrainingShift(string(d.Shift), r.Grid.Tokens())
+	return &chooser{recipe: r, rows: rows, order: orders{recipe: r, rows: len(rows)}, grid: r.Scheduler.TrainingGrid(),
+		density: flow.Density{Kind: d.Kind, Mean: d.Mean, Std: d.Std, Scale: d.Scale}, shift: shift}, err
+}
+
+// key is the root of the random numbers of a sample.
+func (c *chooser) key(number int) random.Key { return c.recipe.key("sft").Index(uint64(number)) }
+
 // sample makes the choices about a sample, by its number in the run.
-func (r Recipe) sample(number, row int, rows []data.Row) (Sample, error) {
-	o, grid := r.Config.SFT, r.Scheduler.TrainingGrid()
-	density := flow.Density{Kind: o.Density.Kind, Mean: o.Density.Mean, Std: o.Density.Std, Scale: o.Density.Scale}
-	key := r.key("sft").Index(uint64(number))
-	shift, err := r.Scheduler.TrainingShift(string(o.Density.Shift), r.Grid.Tokens())
-	if err != nil {
-		return Sample{}, err
-	}
+func (c *chooser) sample(number int) (Sample, error) {
+	row, key := c.order.row(number), c.key(number)
 	s := Sample{
-		Row: row, Picture: key.Purpose("picture").Intn(0, rows[row].Pictures()), Caption: r.caption(rows[row], number, key),
-		Posterior: key.Purpose("posterior"), Noise: key.Purpose("noise"),
-		Sigma: flow.Shifted(grid[flow.GridIndex(density.U(draw(key.Purpose("sigma"), density)), len(grid))], shift),
+		Row: row, Picture: key.Purpose("picture").Intn(0, c.rows[row].Pictures()), Caption: c.caption(number),
+		Posterior: key.Purpose("posterior"), Noise: key.Purpose("noise"), Sigma: c.sigma(key.Purpose("sigma")),
 	}
-	s.Weight, err = flow.LossWeight(o.Weighting, float64(s.Sigma))
+	var err error
+	s.Weight, err = flow.LossWeight(c.recipe.Config.SFT.Weighting, float64(s.Sigma))
 	return s, err
+}
+
+// sigma is the noise level of a sample.
+func (c *chooser) sigma(key random.Key) float32 {
+	return flow.Shifted(c.grid[flow.GridIndex(c.density.U(draw(key, c.density)), len(c.grid))], c.shift)
+}
+
+// caption picks one wording of the kind that the config asks for.
+func (c *chooser) caption(number int) string {
+	row := c.rows[c.order.row(number)]
+	kind := row.Implicit
+	if which := c.recipe.Config.Data.Captions; which == "explicit" || (which == "both" && number%2 == 1) {
+		kind = row.Explicit
+	}
+	return kind[c.key(number).Purpose("caption").Intn(0, len(kind))]
 }
 
 // draw is the raw number that a density wants.
@@ -64,15 +96,6 @@ func draw(key random.Key, d flow.Density) float64 {
 		return float64(z[0])
 	}
 	return key.Float64(0)
-}
-
-// caption picks one wording of the kind that the config asks for.
-func (r Recipe) caption(row data.Row, number int, key random.Key) string {
-	kind := row.Implicit
-	if c := r.Config.Data.Captions; c == "explicit" || (c == "both" && number%2 == 1) {
-		kind = row.Explicit
-	}
-	return kind[key.Purpose("caption").Intn(0, len(kind))]
 }
 
 // orders finds the training row of a sample: each epoch goes through all rows once in an order of its own. It remembers
