@@ -55,7 +55,11 @@ func Export(ctx context.Context, r *opened.Run, c activities.ExportJob, m activi
 	if _, err = put("README.md", func(w io.Writer) error { return card(w, r, c, adapter) }); err != nil {
 		return out, err
 	}
-	text, err := json.MarshalIndent(provenance(c, out.Adapter), "", " ")
+	_, manifest, err := r.Checkpoints().Find(ctx, c.Checkpoint.Stage, c.Checkpoint.Step)
+	if err != nil && !c.Checkpoint.IsZero() {
+		return out, err
+	}
+	text, err := json.MarshalIndent(provenance(c, out.Adapter, manifest), "", " ")
 	if err != nil {
 		return out, err
 	}
@@ -64,9 +68,10 @@ func Export(ctx context.Context, r *opened.Run, c activities.ExportJob, m activi
 	return out, err
 }
 
-// provenance says where an adapter came from.
-func provenance(c activities.ExportJob, adapter run.ObjectRef) map[string]any {
-	return map[string]any{"adapter": adapter, "checkpoint": c.Checkpoint, "config_hash": c.Job.ConfigHash, "variant": c.Variant}
+// provenance says where an adapter came from. m is the manifest of its checkpoint.
+func provenance(c activities.ExportJob, adapter run.ObjectRef, m store.Manifest) map[string]any {
+	return map[string]any{"adapter": adapter, "checkpoint": c.Checkpoint, "config_hash": c.Job.ConfigHash, "variant": c.Variant,
+		"machine": m.Machine, "code_version": m.CodeVersion, "inputs": m.Inputs}
 }
 
 // card is the model card.
