@@ -34,7 +34,12 @@ type MatrixKernels interface {
 	LinearBack(dx, dy View, w *Weight, beta float32)
 	// MatMul: c[m,n] = alpha·op(a)·op(b) + beta·c, op being transposition where asked. For adapters and attention-like products.
 	MatMul(c, a View, transA bool, b View, transB bool, alpha, beta float32)
+	// Transpose: y[C,R] = x[R,C]ᵀ, every bit of every value.
+	Transpose(y, x View)
 }
+
+// ModulateEps is the LayerNorm eps of Modulate: that of every adaptive norm in FLUX.
+const ModulateEps = 1e-6
 
 // ElementKernels work on values or on single rows.
 type ElementKernels interface {
@@ -54,7 +59,7 @@ type ElementKernels interface {
 	LayerNorm(y, x View, weight, bias []float32, eps float32)
 	// RMSNorm: y = x/√(mean(x²)+eps)·weight over each row.
 	RMSNorm(y, x View, weight []float32, eps float32)
-	// Modulate: y = LN(x)·(1+scale) + shift with LN without affine, eps 1e-6. Row r uses row r/perSample of shift and
+	// Modulate: y = LN(x)·(1+scale) + shift with LN without affine and ModulateEps. Row r uses row r/perSample of shift and
 	// scale, views [B, C] (usually columns of one modulation matrix).
 	Modulate(y, x, shift, scale View, perSample int)
 	// ModulateBack: dx += or = (beta) the gradient of Modulate's x. dshift and dscale [B, C] are overwritten with the sums
@@ -89,6 +94,10 @@ type ImageKernels interface {
 type OptimizerKernels interface {
 	// SumSquares is Σ x² in float64, in a fixed order.
 	SumSquares(x *Tensor) float64
-	// Update: one AdamW step on w with moments m, v and gradient g·scale (scale carries the clipping factor).
+	// Update: one AdamW step on w with moments m, v and gradient g·scale (scale carries the clipping factor). The new w is
+	// w − (w·lr·wd + lr·m̂/(√v̂+eps)): the sum is rounded to float32 before it meets w, so that a decay far below w's last
+	// place still counts on average. torch multiplies w by 1 − lr·wd first, which in float32 is exactly 1 for lr·wd below
+	// 3e-8 (no decay at all) and else a multiple of 6e-8. Where the whole sum is below half a unit in w's last place,
+	// as with no gradient at all, w stays what it is in both.
 	Update(w, m, v, g *Tensor, scale float64, a AdamW)
 }

@@ -46,14 +46,13 @@ func table(t *engine.Tensor) C.addr {
 	return origin("attention table", engine.All(t))
 }
 
-// operand is the address and stride of a matrix [R, H·D].
-func operand(op string, v engine.View, a *engine.Attention) (C.addr, C.long) {
-	want(op, v, a.Layout.Rows(), a.Heads*a.Dim)
-	return origin(op, v), C.long(v.Stride)
+// heads checks a matrix [R, H·D] and makes it an operand.
+func heads(op string, v engine.View, a *engine.Attention) C.matrix {
+	return operand(op, v, a.Layout.Rows(), a.Heads*a.Dim)
 }
 
-// heads runs one task per sample and head.
-func (e *Backend) heads(g *C.attend_args, a *engine.Attention, back bool) {
+// eachHead runs one task per sample and head.
+func (e *Backend) eachHead(g *C.attend_args, a *engine.Attention, back bool) {
 	if a.Layout.L() == 0 || a.Dim == 0 {
 		return
 	}
@@ -68,25 +67,25 @@ func (e *Backend) heads(g *C.attend_args, a *engine.Attention, back bool) {
 // Attend implements engine.Backend.
 func (e *Backend) Attend(o, q, k, v engine.View, a *engine.Attention) {
 	g := attention("attend", a)
-	g.o, g.so = operand("attend o", o, a)
-	g.q, g.sq = operand("attend q", q, a)
-	g.k, g.sk = operand("attend k", k, a)
-	g.v, g.sv = operand("attend v", v, a)
-	e.heads(&g, a, false)
+	g.o = heads("attend o", o, a)
+	g.q = heads("attend q", q, a)
+	g.k = heads("attend k", k, a)
+	g.v = heads("attend v", v, a)
+	e.eachHead(&g, a, false)
 	runtime.KeepAlive([]any{o.T, q.T, k.T, v.T, a})
 }
 
 // AttendBack implements engine.Backend.
 func (e *Backend) AttendBack(dq, dk, dv, do, o, q, k, v engine.View, a *engine.Attention) {
 	g := attention("attend back", a)
-	g.dq, g.sdq = operand("attend back dq", dq, a)
-	g.dk, g.sdk = operand("attend back dk", dk, a)
-	g.dv, g.sdv = operand("attend back dv", dv, a)
-	g.dout, g.sdout = operand("attend back do", do, a)
-	g.o, g.so = operand("attend back o", o, a)
-	g.q, g.sq = operand("attend back q", q, a)
-	g.k, g.sk = operand("attend back k", k, a)
-	g.v, g.sv = operand("attend back v", v, a)
-	e.heads(&g, a, true)
+	g.dq = heads("attend back dq", dq, a)
+	g.dk = heads("attend back dk", dk, a)
+	g.dv = heads("attend back dv", dv, a)
+	g.dout = heads("attend back do", do, a)
+	g.o = heads("attend back o", o, a)
+	g.q = heads("attend back q", q, a)
+	g.k = heads("attend back k", k, a)
+	g.v = heads("attend back v", v, a)
+	e.eachHead(&g, a, true)
 	runtime.KeepAlive([]any{dq.T, dk.T, dv.T, do.T, o.T, q.T, k.T, v.T, a})
 }

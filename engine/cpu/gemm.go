@@ -170,18 +170,12 @@ func (e *Backend) multiply(p product) {
 
 // fill is the product over nothing: bias or zero.
 func (e *Backend) fill(p product) {
-	g := C.rows_args{from: 0, to: C.long(p.m), cols: C.long(p.n)}
-	g.p[0], g.s[0] = p.c, C.long(p.ldc)
-	g.p[1] = p.bias // stride 0: the same row for all
+	y := C.matrix{at: p.c, stride: C.long(p.ldc)}
 	switch {
-	case p.add && p.bias != 0:
-		g.p[1], g.s[1], g.p[2] = p.c, C.long(p.ldc), p.bias
-		e.rowsC(C.ROW_ADD, &g)
-	case p.add:
 	case p.bias != 0:
-		e.rowsC(C.ROW_COPY, &g)
-	default:
-		e.rowsC(C.ROW_ZERO, &g)
+		e.bias(y, p.m, p.n, p.bias, p.add)
+	case !p.add:
+		e.clear(y, p.m, p.n)
 	}
 }
 
@@ -221,7 +215,7 @@ func (e *Backend) multiplyOwn(p product) {
 	defer e.give(s)
 	for k := 0; k < p.k; k += depth {
 		for j := 0; j < p.n; j += width {
-			b := block{product: p, pack: pack, mr: mr, nr: nr, panels: C.addr(uintptr(s.at))}
+			b := block{product: p, pack: pack, mr: mr, nr: nr, panels: s.addr()}
 			b.strips = b.panels + C.addr(4*panels)
 			b.k, b.n = min(depth, p.k-k), min(width, p.n-j)
 			b.a.at += C.addr(4 * k * p.a.cols)

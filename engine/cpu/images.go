@@ -43,7 +43,7 @@ func (e *Backend) Convolve(y, x *engine.Tensor, w *engine.Weight, bias []float32
 	if r.bf16 {
 		s := e.take(w.Out * w.In)
 		defer e.give(s)
-		g.w, g.stride_w = C.addr(uintptr(s.at)), C.long(w.In)
+		g.w, g.stride_w = s.addr(), C.long(w.In)
 		e.convert(false, g.w, r.at, w.Stride, w.Out, w.In)
 	}
 	pixels := outH * outW

@@ -29,37 +29,94 @@ typedef struct {
   int bf16, add;
 } thin_args;
 
-// rows_args: a kernel over rows [from, to) of matrices p with row strides s and `cols` columns. Row r uses row r/per of
-// per-sample operands.
+// A matrix operand: its first value, and how many floats its rows are apart.
 typedef struct {
-  addr p[8];
-  long s[8];
-  long from, to, cols, per;
-  float alpha, eps;
-  int flag;
-} rows_args;
+  addr at;
+  long stride;
+} matrix;
 
-enum {
-  ROW_COPY,
-  ROW_ZERO,
-  ROW_ADD,
-  ROW_MUL,
-  ROW_AXPY,
-  ROW_ACTIVATE,
-  ROW_ACTIVATE_BACK,
-  ROW_LAYER_NORM,
-  ROW_RMS_NORM,
-  ROW_MODULATE,
-  ROW_MODULATE_BACK,
-  ROW_GATE_ADD,
-  ROW_GATE_BACK,
-  ROW_SAMPLE_SUMS,
-};
+// part is the rows [from, to) of the matrices of a call, each of cols values.
+typedef struct {
+  long from, to, cols;
+} part;
+
+// elements_args: y = f(a, b), value by value.
+typedef struct {
+  part rows;
+  matrix y, a, b;
+  float alpha;
+} elements_args;
+
+// activation_args: y = f(x), or backwards y = dy·f'(x).
+typedef struct {
+  part rows;
+  matrix y, x, dy;
+  int function; // an engine.Activation
+} activation_args;
+
+// bias_args: every row of y = bias, or += bias when add.
+typedef struct {
+  part rows;
+  matrix y;
+  addr bias;
+  int add;
+} bias_args;
+
+// transpose_args: y = xᵀ. Rows of y are columns of x.
+typedef struct {
+  part rows;
+  matrix y, x;
+} transpose_args;
+
+// norm_args: y = norm(x)·weight + bias; weight and bias are 0 for none.
+typedef struct {
+  part rows;
+  matrix y, x;
+  addr weight, bias;
+  float eps;
+} norm_args;
+
+// Row r of a call uses row r / per_sample of shift, scale and gate.
+
+typedef struct {
+  part rows;
+  matrix y, x, shift, scale;
+  long per_sample;
+  float eps;
+} modulate_args;
+
+// moments receives mean and 1/√(var+eps) of each row of x; its address is 0 when they are not wanted.
+typedef struct {
+  part rows;
+  matrix dx, x, scale, dy, moments;
+  long per_sample;
+  float eps;
+  int add; // to dx
+} modulate_back_args;
+
+typedef struct {
+  part rows;
+  matrix y, s, x, gate;
+  long per_sample;
+} gate_args;
+
+typedef struct {
+  part rows;
+  matrix dx, dy, gate;
+  long per_sample;
+} gate_back_args;
+
+// sample_sums_args: row b of out = Σ dy·factor over the per_sample rows of sample b. The factor is 1, or x where that has
+// an address, or x normalised by its rows' moments where those have one.
+typedef struct {
+  part rows;
+  matrix out, dy, x, moments;
+  long per_sample;
+} sample_sums_args;
 
 // attend_args: one (sample, head) of an attention. o is the output (forward) or the forward output (backward).
 typedef struct {
-  addr o, q, k, v, dout, dq, dk, dv;
-  long so, sq, sk, sv, sdout, sdq, sdk, sdv;
+  matrix o, q, k, v, dout, dq, dk, dv;
   addr bias, cos, sin, norm_q[2], norm_k[2];
   long samples, text, image, heads, dim, tile;
   float scale, eps;
@@ -85,7 +142,8 @@ typedef struct {
 typedef struct {
   addr w, m, v, g;
   long n;
-  float scale, beta1, beta2, rest1, rest2, decay, rate, root, eps; // rest = 1 − beta, root = 1/√(1 − beta2ᵗ)
+  // rest = 1 − beta, decay = lr·wd, rate = lr/(1 − beta1ᵗ), root = 1/√(1 − beta2ᵗ)
+  float scale, beta1, beta2, rest1, rest2, decay, rate, root, eps;
 } adamw_args;
 
 typedef struct {
@@ -95,7 +153,18 @@ typedef struct {
   void (*widen)(const pack_args *);  // k rows of n bfloat16 values, to a dense matrix
   void (*narrow)(const pack_args *); // k rows of n float32 values, to a dense bfloat16 matrix
   void (*thin)(const thin_args *);
-  void (*rows)(int, const rows_args *);
+  void (*copy)(const elements_args *), (*zero)(const elements_args *);
+  void (*add)(const elements_args *), (*mul)(const elements_args *);
+  void (*axpy)(const elements_args *); // y += alpha·a
+  void (*activate)(const activation_args *), (*activate_back)(const activation_args *);
+  void (*bias)(const bias_args *);
+  void (*transpose)(const transpose_args *);
+  void (*layer_norm)(const norm_args *), (*rms_norm)(const norm_args *);
+  void (*modulate)(const modulate_args *);
+  void (*modulate_back)(const modulate_back_args *);
+  void (*gate_add)(const gate_args *); // y = s + gate·x
+  void (*gate_back)(const gate_back_args *);
+  void (*sample_sums)(const sample_sums_args *);
   long (*attend_scratch)(const attend_args *, int back);
   void (*attend)(const attend_args *, long head, float *scratch);
   void (*attend_back)(const attend_args *, long head, float *scratch);

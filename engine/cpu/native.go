@@ -22,8 +22,6 @@ package cpu
 #cgo nocallback call_narrow
 #cgo noescape call_thin
 #cgo nocallback call_thin
-#cgo noescape call_rows
-#cgo nocallback call_rows
 #cgo noescape call_attend_scratch
 #cgo nocallback call_attend_scratch
 #cgo noescape call_attend
@@ -47,7 +45,6 @@ static void call_pack_left(const kernels *k, const pack_args *g) { k->pack_left(
 static void call_widen(const kernels *k, const pack_args *g) { k->widen(g); }
 static void call_narrow(const kernels *k, const pack_args *g) { k->narrow(g); }
 static void call_thin(const kernels *k, const thin_args *g) { k->thin(g); }
-static void call_rows(const kernels *k, int kernel, const rows_args *g) { k->rows(kernel, g); }
 static long call_attend_scratch(const kernels *k, const attend_args *g, int back) { return k->attend_scratch(g, back); }
 static void call_attend(const kernels *k, const attend_args *g, int back, long head, addr scratch) {
   if (back)
@@ -213,6 +210,9 @@ type space struct {
 	floats int
 }
 
+// addr is where the space begins, for C.
+func (s space) addr() C.addr { return C.addr(uintptr(s.at)) }
+
 func (e *Backend) take(floats int) space {
 	e.scratch.mu.Lock()
 	var s space
@@ -295,14 +295,12 @@ func (e *Backend) convert(narrow bool, dst, src C.addr, stride, rows, cols int) 
 	})
 }
 
-func (e *Backend) rowsC(kernel C.int, g *C.rows_args) { C.call_rows(e.kernels, kernel, g) }
-
 func (e *Backend) attendScratch(g *C.attend_args, back bool) int {
 	return int(C.call_attend_scratch(e.kernels, g, flag(back)))
 }
 
 func (e *Backend) attendC(g *C.attend_args, back bool, head int, s space) {
-	C.call_attend(e.kernels, g, flag(back), C.long(head), C.addr(uintptr(s.at)))
+	C.call_attend(e.kernels, g, flag(back), C.long(head), s.addr())
 }
 
 func (e *Backend) convolveScratch(g *C.conv_args) int {
@@ -310,7 +308,7 @@ func (e *Backend) convolveScratch(g *C.conv_args) int {
 }
 
 func (e *Backend) convolveC(g *C.conv_args, s space) {
-	C.call_convolve(e.kernels, g, C.addr(uintptr(s.at)))
+	C.call_convolve(e.kernels, g, s.addr())
 }
 
 func (e *Backend) groupNormC(g *C.group_args) { C.call_group_norm(e.kernels, g) }

@@ -19,26 +19,22 @@ func (e *Backend) multiplyOneDNN(p product) {
 	if p.n < 2*onednnWidth {
 		height = onednnHeight
 	}
-	across := ceil(p.n, width)
+	across, y := ceil(p.n, width), C.matrix{at: p.c, stride: C.long(p.ldc)}
 	if p.bias != 0 && !p.add {
-		g := C.rows_args{from: 0, to: C.long(p.m), cols: C.long(p.n)}
-		g.p[0], g.s[0], g.p[1] = p.c, C.long(p.ldc), p.bias
-		e.rowsC(C.ROW_COPY, &g)
+		e.bias(y, p.m, p.n, p.bias, false)
 		p.add, p.bias = true, 0
 	}
 	if p.narrow {
 		s := e.take(ceil(p.m*p.k, 2))
 		defer e.give(s)
-		e.convert(true, C.addr(uintptr(s.at)), p.a.at, p.a.rows, p.m, p.k)
-		p.a = left{C.addr(uintptr(s.at)), p.k, 1}
+		e.convert(true, s.addr(), p.a.at, p.a.rows, p.m, p.k)
+		p.a = left{s.addr(), p.k, 1}
 	}
 	e.team.do(across*ceil(p.m, height), func(task int) {
 		e.tileOneDNN(p, task/across*height, height, task%across*width, width)
 	})
 	if p.bias != 0 {
-		g := C.rows_args{from: 0, to: C.long(p.m), cols: C.long(p.n)}
-		g.p[0], g.s[0], g.p[1], g.s[1], g.p[2] = p.c, C.long(p.ldc), p.c, C.long(p.ldc), p.bias
-		e.rowsC(C.ROW_ADD, &g)
+		e.bias(y, p.m, p.n, p.bias, true)
 	}
 }
 
@@ -91,7 +87,7 @@ func (e *Backend) converted(g *C.onednn_args, p product, k, j int) {
 	}
 	s := e.take(rows * cols)
 	defer e.give(s)
-	e.convert(p.narrow, C.addr(uintptr(s.at)), p.b.from(k, j), p.b.stride, rows, cols)
-	g.b, g.ldb = C.addr(uintptr(s.at)), C.long(cols)
+	e.convert(p.narrow, s.addr(), p.b.from(k, j), p.b.stride, rows, cols)
+	g.b, g.ldb = s.addr(), C.long(cols)
 	e.onednnC(g)
 }

@@ -171,6 +171,11 @@ func products() []operation {
 		{"bfloat16 linear", linear(true, true, false)}, {"linear back", back(false)}, {"bfloat16 linear back", back(true)},
 		{"matmul", matmul(false, false)}, {"matmul a transposed", matmul(true, false)}, {"matmul b transposed", matmul(false, true)},
 		{"matmul both transposed", matmul(true, true)},
+		{"transpose", func(b *bench, m, n, _ int) {
+			x, y := b.view(m, n), b.blank(n, m)
+			b.e.Transpose(y, x)
+			b.keep(y)
+		}},
 	}
 }
 

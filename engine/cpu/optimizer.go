@@ -8,6 +8,7 @@ import "C"
 import (
 	"fmt"
 	"math"
+	"runtime"
 
 	"github.com/sciflux/sciflux/engine"
 )
@@ -23,6 +24,7 @@ func (e *Backend) SumSquares(x *engine.Tensor) float64 {
 	e.team.do(len(parts), func(task int) {
 		parts[task] = e.sumSquaresC(at+C.addr(4*task*grain), min(grain, n-task*grain))
 	})
+	runtime.KeepAlive(x)
 	var sum float64
 	for _, p := range parts {
 		sum += p
@@ -44,7 +46,7 @@ func (e *Backend) Update(w, m, v, g *engine.Tensor, scale float64, a engine.Adam
 		w: origin("update", engine.All(w)), m: origin("update", engine.All(m)), v: origin("update", engine.All(v)),
 		g: origin("update", engine.All(g)), scale: C.float(scale),
 		beta1: C.float(a.Beta1), rest1: C.float(1 - a.Beta1), beta2: C.float(a.Beta2), rest2: C.float(1 - a.Beta2),
-		decay: C.float(1 - a.LR*a.Decay), rate: C.float(a.LR / (1 - math.Pow(a.Beta1, step))),
+		decay: C.float(a.LR * a.Decay), rate: C.float(a.LR / (1 - math.Pow(a.Beta1, step))),
 		root: C.float(1 / math.Sqrt(1-math.Pow(a.Beta2, step))), eps: C.float(a.Eps),
 	}
 	chunk := grain / 4
@@ -55,4 +57,5 @@ func (e *Backend) Update(w, m, v, g *engine.Tensor, scale float64, a engine.Adam
 		part.n = C.long(min(chunk, n-task*chunk))
 		e.adamwC(&part)
 	})
+	runtime.KeepAlive([]*engine.Tensor{w, m, v, g})
 }

@@ -2,7 +2,29 @@
 
 package cpu
 
-// #include "kernels.h"
+/*
+#include "kernels.h"
+
+#cgo noescape call_norm
+#cgo nocallback call_norm
+#cgo noescape call_modulate
+#cgo nocallback call_modulate
+#cgo noescape call_modulate_back
+#cgo nocallback call_modulate_back
+#cgo noescape call_gate_add
+#cgo nocallback call_gate_add
+#cgo noescape call_gate_back
+#cgo nocallback call_gate_back
+#cgo noescape call_sample_sums
+#cgo nocallback call_sample_sums
+
+static void call_norm(void (*kernel)(const norm_args *), const norm_args *g) { kernel(g); }
+static void call_modulate(const kernels *k, const modulate_args *g) { k->modulate(g); }
+static void call_modulate_back(const kernels *k, const modulate_back_args *g) { k->modulate_back(g); }
+static void call_gate_add(const kernels *k, const gate_args *g) { k->gate_add(g); }
+static void call_gate_back(const kernels *k, const gate_back_args *g) { k->gate_back(g); }
+static void call_sample_sums(const kernels *k, const sample_sums_args *g) { k->sample_sums(g); }
+*/
 import "C"
 
 import (
@@ -11,103 +33,6 @@ import (
 
 	"github.com/sciflux/sciflux/engine"
 )
-
-// grain is how many values one task of a plain kernel handles; costlier kernels take a fraction.
-const grain = 16 << 10
-
-// modulateEps is the LayerNorm eps of every adaptive norm in FLUX.
-const modulateEps = 1e-6
-
-// bind makes the arguments of a row kernel over views, which all have the rows and columns of the first.
-func bind(op string, views ...engine.View) C.rows_args {
-	first := views[0]
-	g := C.rows_args{to: C.long(first.Rows), cols: C.long(first.Cols)}
-	for i, v := range views {
-		want(op, v, first.Rows, first.Cols)
-		g.p[i], g.s[i] = origin(op, v), C.long(v.Stride)
-	}
-	return g
-}
-
-// each splits rows [0, g.to) into tasks of about grain/cost values.
-func (e *Backend) each(kernel C.int, g C.rows_args, cost int) {
-	rows, cols := int(g.to), int(g.cols)
-	if rows == 0 || cols == 0 {
-		return
-	}
-	chunk := max(1, grain/cost/cols)
-	e.team.do(ceil(rows, chunk), func(task int) {
-		part := g
-		part.from, part.to = C.long(task*chunk), C.long(min(rows, (task+1)*chunk))
-		e.rowsC(kernel, &part)
-	})
-}
-
-// plain runs an elementwise kernel. Matrices without gaps are one run of values, cut anywhere.
-func (e *Backend) plain(kernel C.int, op string, alpha float32, mode engine.Activation, cost int, views ...engine.View) {
-	g := bind(op, views...)
-	g.alpha, g.flag = C.float(alpha), C.int(mode)
-	dense := true
-	for _, v := range views {
-		dense = dense && (v.Stride == v.Cols || v.Rows == 1)
-	}
-	if !dense || g.to == 0 || g.cols == 0 {
-		e.each(kernel, g, cost)
-	} else {
-		e.run(kernel, g, len(views), cost)
-	}
-	for _, v := range views {
-		runtime.KeepAlive(v.T)
-	}
-}
-
-// run is each for operands without gaps.
-func (e *Backend) run(kernel C.int, g C.rows_args, operands, cost int) {
-	n, chunk := int(g.to*g.cols), grain/cost
-	e.team.do(ceil(n, chunk), func(task int) {
-		part := g
-		for i := range operands {
-			part.p[i] += C.addr(4 * task * chunk)
-		}
-		part.to, part.cols = 1, C.long(min(chunk, n-task*chunk))
-		e.rowsC(kernel, &part)
-	})
-}
-
-// Copy implements engine.Backend.
-func (e *Backend) Copy(dst, src engine.View) { e.plain(C.ROW_COPY, "copy", 0, 0, 1, dst, src) }
-
-// Zero implements engine.Backend.
-func (e *Backend) Zero(dst engine.View) { e.plain(C.ROW_ZERO, "zero", 0, 0, 1, dst) }
-
-// Add implements engine.Backend.
-func (e *Backend) Add(y, a, b engine.View) { e.plain(C.ROW_ADD, "add", 0, 0, 1, y, a, b) }
-
-// Mul implements engine.Backend.
-func (e *Backend) Mul(y, a, b engine.View) { e.plain(C.ROW_MUL, "mul", 0, 0, 1, y, a, b) }
-
-// Axpy implements engine.Backend.
-func (e *Backend) Axpy(y engine.View, alpha float32, x engine.View) {
-	e.plain(C.ROW_AXPY, "axpy", alpha, 0, 1, y, x)
-}
-
-// Activate implements engine.Backend.
-func (e *Backend) Activate(y, x engine.View, f engine.Activation) {
-	known(f)
-	e.plain(C.ROW_ACTIVATE, "activate", 0, f, 4, y, x)
-}
-
-// ActivateBack implements engine.Backend.
-func (e *Backend) ActivateBack(dx, dy, x engine.View, f engine.Activation) {
-	known(f)
-	e.plain(C.ROW_ACTIVATE_BACK, "activate back", 0, f, 4, dx, dy, x)
-}
-
-func known(f engine.Activation) {
-	if f > engine.SiLU {
-		panic(fmt.Sprintf("cpu: activation %d", f))
-	}
-}
 
 // affine is the address of a norm's weights, 0 for none.
 func affine(op string, w []float32, cols int) C.addr {
@@ -122,110 +47,137 @@ func affine(op string, w []float32, cols int) C.addr {
 
 // LayerNorm implements engine.Backend.
 func (e *Backend) LayerNorm(y, x engine.View, weight, bias []float32, eps float32) {
-	g := bind("layer norm", y, x)
-	g.p[2], g.p[3], g.eps = affine("layer norm", weight, x.Cols), affine("layer norm", bias, x.Cols), C.float(eps)
-	e.each(C.ROW_LAYER_NORM, g, 2)
-	runtime.KeepAlive([]any{y.T, x.T, weight, bias})
+	e.norm(e.kernels.layer_norm, "layer norm", y, x, weight, bias, eps)
 }
 
 // RMSNorm implements engine.Backend.
 func (e *Backend) RMSNorm(y, x engine.View, weight []float32, eps float32) {
-	g := bind("rms norm", y, x)
-	g.p[2], g.eps = affine("rms norm", weight, x.Cols), C.float(eps)
-	e.each(C.ROW_RMS_NORM, g, 2)
-	runtime.KeepAlive([]any{y.T, x.T, weight})
+	e.norm(e.kernels.rms_norm, "rms norm", y, x, weight, nil, eps)
 }
 
-// perRow adds per-sample operands, one row for each perSample rows of the others, at index i.
-func perRow(g *C.rows_args, op string, i int, v engine.View, perSample int) {
-	rows := int(g.to)
-	if rows > 0 && (perSample <= 0 || rows%perSample != 0) {
-		panic(fmt.Sprintf("cpu: %s: %d rows, %d per sample", op, rows, perSample))
+func (e *Backend) norm(kernel *[0]byte, op string, y, x engine.View, weight, bias []float32, eps float32) {
+	g := C.norm_args{
+		y: operand(op, y, y.Rows, y.Cols), x: operand(op, x, y.Rows, y.Cols),
+		weight: affine(op, weight, y.Cols), bias: affine(op, bias, y.Cols), eps: C.float(eps),
 	}
-	if perSample > 0 {
-		want(op, v, rows/perSample, int(g.cols))
+	e.each(y.Rows, y.Cols, 2, func(part C.part) {
+		h := g
+		h.rows = part
+		C.call_norm(kernel, &h)
+	})
+	runtime.KeepAlive([]any{y.T, x.T, weight, bias})
+}
+
+// perSample checks an operand with one row for each n of rows, and makes it one.
+func perSample(op string, v engine.View, n, rows, cols int) C.matrix {
+	if rows > 0 && (n <= 0 || rows%n != 0) {
+		panic(fmt.Sprintf("cpu: %s: %d rows, %d per sample", op, rows, n))
 	}
-	g.p[i], g.s[i], g.per = origin(op, v), C.long(v.Stride), C.long(perSample)
+	if n > 0 {
+		want(op, v, rows/n, cols)
+	}
+	return C.matrix{at: origin(op, v), stride: C.long(v.Stride)}
 }
 
 // Modulate implements engine.Backend.
-func (e *Backend) Modulate(y, x, shift, scale engine.View, perSample int) {
-	g := bind("modulate", y, x)
-	perRow(&g, "modulate shift", 2, shift, perSample)
-	perRow(&g, "modulate scale", 3, scale, perSample)
-	g.eps = modulateEps
-	e.each(C.ROW_MODULATE, g, 2)
+func (e *Backend) Modulate(y, x, shift, scale engine.View, per int) {
+	rows, cols := y.Rows, y.Cols
+	g := C.modulate_args{
+		y: operand("modulate", y, rows, cols), x: operand("modulate", x, rows, cols),
+		shift: perSample("modulate shift", shift, per, rows, cols), scale: perSample("modulate scale", scale, per, rows, cols),
+		per_sample: C.long(per), eps: engine.ModulateEps,
+	}
+	e.each(rows, cols, 2, func(part C.part) {
+		h := g
+		h.rows = part
+		C.call_modulate(e.kernels, &h)
+	})
 	runtime.KeepAlive([]any{y.T, x.T, shift.T, scale.T})
 }
 
 // ModulateBack implements engine.Backend.
-func (e *Backend) ModulateBack(dx, dshift, dscale, x, scale, dy engine.View, perSample int, beta float32) {
-	g := bind("modulate back", dx, x, x, dy)
-	perRow(&g, "modulate back scale", 2, scale, perSample)
-	g.eps, g.flag = modulateEps, flag(adds(beta))
-	var moments space
-	if dscale.T != nil {
-		moments = e.take(2 * x.Rows)
-		defer e.give(moments)
-		g.p[4], g.s[4] = C.addr(uintptr(moments.at)), 2
+func (e *Backend) ModulateBack(dx, dshift, dscale, x, scale, dy engine.View, per int, beta float32) {
+	const op = "modulate back"
+	rows, cols := dx.Rows, dx.Cols
+	g := C.modulate_back_args{
+		dx: operand(op, dx, rows, cols), x: operand(op, x, rows, cols), dy: operand(op, dy, rows, cols),
+		scale: perSample(op+" scale", scale, per, rows, cols), per_sample: C.long(per), eps: engine.ModulateEps, add: flag(adds(beta)),
 	}
-	e.each(C.ROW_MODULATE_BACK, g, 2)
+	if dscale.T != nil {
+		s := e.take(2 * rows)
+		defer e.give(s)
+		g.moments = C.matrix{at: s.addr(), stride: 2}
+	}
+	e.each(rows, cols, 2, func(part C.part) {
+		h := g
+		h.rows = part
+		C.call_modulate_back(e.kernels, &h)
+	})
 	if dshift.T != nil {
-		e.sampleSums("modulate back shift", dshift, dy, engine.View{}, perSample, space{})
+		e.sampleSums(op+" shift", dshift, dy, per, C.sample_sums_args{})
 	}
 	if dscale.T != nil {
-		e.sampleSums("modulate back scale", dscale, dy, x, perSample, moments)
+		e.sampleSums(op+" scale", dscale, dy, per, C.sample_sums_args{x: g.x, moments: g.moments})
 	}
 	runtime.KeepAlive([]any{dx.T, dshift.T, dscale.T, x.T, scale.T, dy.T})
 }
 
-// sampleSums sums dy, times x where given, normalised by its rows' moments where given, over the rows of each sample.
-func (e *Backend) sampleSums(op string, out, dy, x engine.View, perSample int, moments space) {
-	if perSample > 0 {
-		want(op, out, dy.Rows/perSample, dy.Cols)
+// sampleSums sums dy, times the factor in g, over the rows of each sample. Tasks are runs of columns.
+func (e *Backend) sampleSums(op string, out, dy engine.View, per int, g C.sample_sums_args) {
+	samples := out.Rows
+	if per > 0 {
+		samples = dy.Rows / per
 	}
-	g := C.rows_args{to: C.long(out.Rows), per: C.long(perSample)}
-	g.p[0], g.s[0] = origin(op, out), C.long(out.Stride)
-	g.p[1], g.s[1] = origin(op, dy), C.long(dy.Stride)
-	if x.T != nil && dy.Rows > 0 {
-		g.p[2], g.s[2] = origin(op, x), C.long(x.Stride)
-		g.p[3], g.s[3] = C.addr(uintptr(moments.at)), 2
-	}
-	if out.Rows == 0 || out.Cols == 0 {
+	g.out, g.dy, g.per_sample = operand(op, out, samples, dy.Cols), operand(op, dy, dy.Rows, dy.Cols), C.long(per)
+	if samples == 0 || out.Cols == 0 {
 		return
 	}
 	chunk := 64
-	if perSample*out.Cols*out.Rows <= grain {
+	if per*out.Cols*samples <= grain {
 		chunk = out.Cols
 	}
 	e.team.do(ceil(out.Cols, chunk), func(task int) {
-		part := g
-		for _, i := range []int{0, 1, 2} {
-			if part.p[i] != 0 {
-				part.p[i] += C.addr(4 * task * chunk)
-			}
+		first := task * chunk
+		h := C.sample_sums_args{
+			out: shifted(g.out, first), dy: shifted(g.dy, first), x: shifted(g.x, first), moments: g.moments, per_sample: g.per_sample,
+			rows: C.part{to: C.long(samples), cols: C.long(min(chunk, out.Cols-first))},
 		}
-		part.cols = C.long(min(chunk, out.Cols-task*chunk))
-		e.rowsC(C.ROW_SAMPLE_SUMS, &part)
+		C.call_sample_sums(e.kernels, &h)
 	})
 }
 
 // GateAdd implements engine.Backend.
-func (e *Backend) GateAdd(y, s, x, gate engine.View, perSample int) {
-	g := bind("gate add", y, s, x)
-	perRow(&g, "gate add gate", 3, gate, perSample)
-	e.each(C.ROW_GATE_ADD, g, 1)
+func (e *Backend) GateAdd(y, s, x, gate engine.View, per int) {
+	const op = "gate add"
+	rows, cols := y.Rows, y.Cols
+	g := C.gate_args{
+		y: operand(op, y, rows, cols), s: operand(op, s, rows, cols), x: operand(op, x, rows, cols),
+		gate: perSample(op+" gate", gate, per, rows, cols), per_sample: C.long(per),
+	}
+	e.each(rows, cols, 1, func(part C.part) {
+		h := g
+		h.rows = part
+		C.call_gate_add(e.kernels, &h)
+	})
 	runtime.KeepAlive([]any{y.T, s.T, x.T, gate.T})
 }
 
 // GateBack implements engine.Backend.
-func (e *Backend) GateBack(dx, dgate, dy, x, gate engine.View, perSample int) {
-	want("gate back x", x, dx.Rows, dx.Cols)
-	if dgate.T != nil {
-		e.sampleSums("gate back gate", dgate, dy, x, perSample, space{})
+func (e *Backend) GateBack(dx, dgate, dy, x, gate engine.View, per int) {
+	const op = "gate back"
+	rows, cols := dx.Rows, dx.Cols
+	factor := operand(op+" x", x, rows, cols)
+	g := C.gate_back_args{
+		dx: operand(op, dx, rows, cols), dy: operand(op, dy, rows, cols),
+		gate: perSample(op+" gate", gate, per, rows, cols), per_sample: C.long(per),
 	}
-	g := bind("gate back", dx, dy)
-	perRow(&g, "gate back gate", 2, gate, perSample)
-	e.each(C.ROW_GATE_BACK, g, 1)
+	if dgate.T != nil {
+		e.sampleSums(op+" gate", dgate, dy, per, C.sample_sums_args{x: factor})
+	}
+	e.each(rows, cols, 1, func(part C.part) {
+		h := g
+		h.rows = part
+		C.call_gate_back(e.kernels, &h)
+	})
 	runtime.KeepAlive([]any{dx.T, dgate.T, dy.T, x.T, gate.T})
 }

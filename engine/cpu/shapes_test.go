@@ -55,6 +55,7 @@ func wrongMatrices() map[string]wrong {
 		},
 			[]string{"weight 3×3 stride 2"}},
 		"inner sizes":   {func(e engine.Backend) { e.MatMul(a, a, false, a, false, 1, 0) }, []string{"matmul", "2×3 by 2×3"}},
+		"transpose":     {func(e engine.Backend) { e.Transpose(a, a) }, []string{"transpose", "2×3", "3×2"}},
 		"matmul output": {func(e engine.Backend) { e.MatMul(a, a, false, b, false, 1, 0) }, []string{"matmul output", "2×3", "2×2"}},
 	}
 }

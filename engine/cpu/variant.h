@@ -7,7 +7,9 @@
 #include "vector.h"
 #include "gemm.h"
 #include "thin.h"
+#include "elements.h"
 #include "rows.h"
+#include "optimizer.h"
 #include "attention.h"
 #include "images.h"
 
@@ -18,7 +20,22 @@ const kernels NAME(kernels) = {
     .widen = NAME(widen),
     .narrow = NAME(narrow),
     .thin = NAME(thin),
-    .rows = NAME(rows),
+    .copy = NAME(copy),
+    .zero = NAME(zero),
+    .add = NAME(add),
+    .mul = NAME(mul),
+    .axpy = NAME(axpy),
+    .activate = NAME(activate),
+    .activate_back = NAME(activate_back),
+    .bias = NAME(bias),
+    .transpose = NAME(transpose),
+    .layer_norm = NAME(layer_norm),
+    .rms_norm = NAME(rms_norm),
+    .modulate = NAME(modulate),
+    .modulate_back = NAME(modulate_back),
+    .gate_add = NAME(gate_add),
+    .gate_back = NAME(gate_back),
+    .sample_sums = NAME(sample_sums),
     .attend_scratch = NAME(attend_scratch),
     .attend = NAME(attend),
     .attend_back = NAME(attend_back),

@@ -73,6 +73,9 @@ func (p *printer) matrices() {
 		c := p.view(s[1], s[2])
 		p.e.MatMul(c, x, true, y, false, 0.3, 1)
 		p.add("matmul", c.T)
+		t := p.view(s[2], s[1])
+		p.e.Transpose(t, c)
+		p.add("transpose", t.T)
 	}
 }
 

@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/sciflux/sciflux/engine"
 )
@@ -48,6 +49,35 @@ func matmuls(b *bench) {
 		for trans := range 4 {
 			b.matmul(s[0], s[1], s[2], trans&1 > 0, trans&2 > 0, float32(s[1]%2))
 		}
+	}
+}
+
+// transposes checks every bit: NaN, infinities and −0 go where they belong too.
+func transposes(b *bench) {
+	for _, s := range append(products, [3]int{8, 8, 0}, [3]int{17, 9, 0}, [3]int{1, 700, 0}, [3]int{65, 33, 0}) {
+		rows, cols := s[0], s[1]
+		px, x := b.view("x", rows, cols)
+		if rows*cols > 3 {
+			v := make([]float32, px.got.Len())
+			b.e.Download(v, px.got)
+			for i, special := range []float32{float32(math.NaN()), float32(math.Inf(-1)), float32(math.Copysign(0, -1))} {
+				v[x[0].Offset+(i%rows)*x[0].Stride+(i*7)%cols] = special
+			}
+			b.e.Upload(px.got, v)
+			b.ref.Upload(px.ref, v)
+		}
+		py, y := b.view("y", cols, rows)
+		b.both(func(e engine.Backend, i int) { e.Transpose(y[i], x[i]) })
+		got, want := make([]float32, py.got.Len()), make([]float32, py.ref.Len())
+		b.e.Download(got, py.got)
+		b.ref.Download(want, py.ref)
+		for i := range want {
+			if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+				b.t.Errorf("transpose %d×%d: value %d is %v, want %v", rows, cols, i, got[i], want[i])
+				break
+			}
+		}
+		b.drop(px, py)
 	}
 }
 

@@ -32,7 +32,7 @@ const sentinel = 12345.5
 // Run checks a backend against the reference on fixed shapes: ordinary, odd, one and zero.
 func Run(t *testing.T, e engine.Backend) {
 	cases := map[string]func(*bench){
-		"linear": linears, "matmul": matmuls, "elements": elements, "norms": norms, "modulate": modulates,
+		"linear": linears, "matmul": matmuls, "transpose": transposes, "elements": elements, "norms": norms, "modulate": modulates,
 		"attention": attentions, "images": images, "optimizer": optimizers, "memory": memories,
 	}
 	for name, f := range cases {

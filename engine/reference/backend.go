@@ -118,6 +118,9 @@ func (*Backend) MatMul(c, a engine.View, transA bool, b engine.View, transB bool
 	MatMul(matrix(c), matrix(a), transA, matrix(b), transB, alpha, beta)
 }
 
+// Transpose implements engine.Backend.
+func (*Backend) Transpose(y, x engine.View) { Transpose(matrix(y), matrix(x)) }
+
 // Copy implements engine.Backend.
 func (*Backend) Copy(dst, src engine.View) { Copy(matrix(dst), matrix(src)) }
 

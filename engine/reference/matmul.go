@@ -44,6 +44,16 @@ func MatMul[F Float](c, a Matrix[F], transA bool, b Matrix[F], transB bool, alph
 	})
 }
 
+// Transpose: y = xᵀ.
+func Transpose[F Float](y, x Matrix[F]) {
+	shape("transpose", y, x.Cols, x.Rows)
+	eachRow(y, func(i int) {
+		for j, row := 0, y.Row(i); j < len(row); j++ {
+			row[j] = x.At(j, i)
+		}
+	})
+}
+
 // Dot is Σ a·b in float64, in four interleaved sums.
 func Dot[F Float](a, b []F) float64 {
 	var s0, s1, s2, s3 float64

@@ -7,9 +7,6 @@ import (
 	"github.com/sciflux/sciflux/engine"
 )
 
-// modulateEps is the LayerNorm eps of every adaptive norm in FLUX.
-const modulateEps = 1e-6
-
 // moments is the mean of a row and 1/√(var+eps) with the biased variance.
 func moments[F Float](row []F, eps float64) (mean, inverse float64) {
 	for _, v := range row {
@@ -78,7 +75,7 @@ func Modulate[F Float](y, x, shift, scale Matrix[F], perSample int) {
 	eachRow(y, func(i int) {
 		out, in := y.Row(i), x.Row(i)
 		add, mul := shift.Row(i/perSample), scale.Row(i/perSample)
-		mean, inverse := moments(in, modulateEps)
+		mean, inverse := moments(in, engine.ModulateEps)
 		for j := range out {
 			out[j] = F((float64(in[j])-mean)*inverse*(1+float64(mul[j])) + float64(add[j]))
 		}
@@ -102,7 +99,7 @@ func ModulateBack[F Float](dx, dshift, dscale, x, scale, dy Matrix[F], perSample
 		parallel(dscale.Rows, func(b int) {
 			sampleSums(dscale.Row(b), dy, b*perSample, perSample, func(i int) func(j int) float64 {
 				in := x.Row(i)
-				mean, inverse := moments(in, modulateEps)
+				mean, inverse := moments(in, engine.ModulateEps)
 				return func(j int) float64 { return (float64(in[j]) - mean) * inverse }
 			})
 		})
@@ -110,7 +107,7 @@ func ModulateBack[F Float](dx, dshift, dscale, x, scale, dy Matrix[F], perSample
 }
 
 func modulateBackRow[F Float](out, in, scale, g []F, beta F) {
-	mean, inverse := moments(in, modulateEps)
+	mean, inverse := moments(in, engine.ModulateEps)
 	var sum, dot float64
 	for j := range out {
 		d := float64(g[j]) * (1 + float64(scale[j]))
@@ -181,8 +178,8 @@ func GateBack[F Float](dx, dgate, dy, x, gate Matrix[F], perSample int) {
 // SumSquares is Σ x² in float64.
 func SumSquares[F Float](x []F) float64 { return Dot(x, x) }
 
-// Update: one AdamW step (Loshchilov & Hutter, torch's order: decay first, eps outside the root) on w with moments m, v
-// and gradient g·scale.
+// Update: one AdamW step (Loshchilov & Hutter, eps outside the root) on w with moments m, v and gradient g·scale:
+// w − (w·lr·wd + lr·m̂/(√v̂+eps)), rounded once. See engine.OptimizerKernels for what that changes against torch.
 func Update[F Float](w, m, v, g []F, scale float64, a engine.AdamW) {
 	first := 1 - math.Pow(a.Beta1, float64(a.Step))
 	second := 1 - math.Pow(a.Beta2, float64(a.Step))
@@ -191,6 +188,7 @@ func Update[F Float](w, m, v, g []F, scale float64, a engine.AdamW) {
 		mean := a.Beta1*float64(m[i]) + (1-a.Beta1)*d
 		square := a.Beta2*float64(v[i]) + (1-a.Beta2)*d*d
 		m[i], v[i] = F(mean), F(square)
-		w[i] = F(float64(w[i])*(1-a.LR*a.Decay) - a.LR*(mean/first)/(math.Sqrt(square/second)+a.Eps))
+		old := float64(w[i])
+		w[i] = F(old - (old*(a.LR*a.Decay) + a.LR*(mean/first)/(math.Sqrt(square/second)+a.Eps)))
 	}
 }

@@ -13,7 +13,6 @@ const normEps = 1e-6
 type pass struct {
 	be     engine.Backend
 	groups int
-	eye    map[int]*engine.Tensor // identity matrices by size, for transposition
 }
 
 // conv is a convolution with its place in the picture.
@@ -88,19 +87,16 @@ type attention struct {
 	qkvBias, toBias []float32
 }
 
-// attention adds its result to x. Cells become rows by a product with the identity, which copies exactly: the contract
-// has no transposition, and this costs a twentieth of the convolutions around it.
+// attention adds its result to x. Its matrices have cells as rows, which are the columns of x.
 func (p *pass) attention(x *engine.Tensor, a *attention) *engine.Tensor {
 	batch, width, cells := x.Shape[0], x.Shape[1], x.Shape[2]*x.Shape[3]
-	eye := engine.All(p.identity(width))
 	n := p.be.Alloc(x.Shape...)
 	p.norm(n, x, &a.norm, false)
 	rows := p.be.Alloc(batch*cells, width)
 	for b := range batch {
-		p.be.MatMul(engine.All(rows).RowRange(b*cells, cells), planes(n).RowRange(b*width, width), true, eye, false, 1, 0)
+		p.be.Transpose(engine.All(rows).RowRange(b*cells, cells), planes(n).RowRange(b*width, width))
 	}
 	p.be.Free(n)
-
 	qkv := p.be.Alloc(batch*cells, 3*width)
 	all := engine.All(qkv)
 	p.be.Linear(all, engine.All(rows), a.qkv, a.qkvBias, 0)
@@ -111,32 +107,14 @@ func (p *pass) attention(x *engine.Tensor, a *attention) *engine.Tensor {
 	p.be.Free(qkv)
 	p.be.Linear(engine.All(rows), engine.All(o), a.out, a.toBias, 0)
 	p.be.Free(o)
+	y := p.be.Alloc(x.Shape...)
 	for b := range batch {
-		p.be.MatMul(planes(x).RowRange(b*width, width), eye, false, engine.All(rows).RowRange(b*cells, cells), true, 1, 1)
+		p.be.Transpose(planes(y).RowRange(b*width, width), engine.All(rows).RowRange(b*cells, cells))
 	}
 	p.be.Free(rows)
+	p.be.Add(planes(x), planes(x), planes(y))
+	p.be.Free(y)
 	return x
-}
-
-// identity is the unit matrix of a size, made once per pass.
-func (p *pass) identity(n int) *engine.Tensor {
-	if t := p.eye[n]; t != nil {
-		return t
-	}
-	host := make([]float32, n*n)
-	for i := range n {
-		host[i*n+i] = 1
-	}
-	t := p.be.Alloc(n, n)
-	p.be.Upload(t, host)
-	p.eye[n] = t
-	return t
-}
-
-func (p *pass) close() {
-	for _, t := range p.eye {
-		p.be.Free(t)
-	}
 }
 
 // level is the residual blocks of one resolution and what leads to the next.

@@ -123,8 +123,7 @@ func (v *VAE) Decode(ctx context.Context, latents *engine.Tensor) (*engine.Tenso
 
 // run takes the samples of src through one half, in chunks, into dst.
 func (v *VAE) run(ctx context.Context, dst, src *engine.Tensor, pixels int, f func(*pass, *engine.Tensor) *engine.Tensor) error {
-	p := &pass{be: v.be, groups: v.Config.NormNumGroups, eye: map[int]*engine.Tensor{}}
-	defer p.close()
+	p := &pass{be: v.be, groups: v.Config.NormNumGroups}
 	b := src.Shape[0]
 	chunk := max(1, v.chunkPixels/pixels)
 	in, out := src.Len()/b, dst.Len()/b
