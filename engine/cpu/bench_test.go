@@ -4,6 +4,7 @@ package cpu_test
 
 import (
 	"fmt"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -67,6 +68,28 @@ func BenchmarkLinear(b *testing.B) {
 				})
 			}
 		}
+	}
+}
+
+// BenchmarkCallers multiplies from one and from two goroutines at once: what all of them do in a second should be the same.
+func BenchmarkCallers(b *testing.B) {
+	for _, callers := range []int{1, 2} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			e := open(b, cpu.Options{GEMM: "own"})
+			w := &engine.Weight{Out: 768, In: 768, Stride: 768, F32: filled(e, 768, 768).Floats()}
+			loop(b, float64(callers)*2*512*768*768, "FLOP", func() {
+				var wait sync.WaitGroup
+				for range callers {
+					wait.Go(func() {
+						x, y := filled(e, 512, 768), e.Alloc(512, 768)
+						e.Linear(engine.All(y), engine.All(x), w, nil, 0)
+						e.Free(x)
+						e.Free(y)
+					})
+				}
+				wait.Wait()
+			})
+		})
 	}
 }
 

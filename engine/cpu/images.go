@@ -44,7 +44,7 @@ func (e *Backend) Convolve(y, x *engine.Tensor, w *engine.Weight, bias []float32
 		s := e.take(w.Out * w.In)
 		defer e.give(s)
 		g.w, g.stride_w = s.addr(), C.long(w.In)
-		e.convert(false, g.w, r.at, w.Stride, w.Out, w.In)
+		e.convert(e.team, false, g.w, r.at, w.Stride, w.Out, w.In)
 	}
 	pixels := outH * outW
 	rows := max(1, convPixels/outW)

@@ -275,13 +275,13 @@ func (e *Backend) packC(g *C.pack_args, left bool) {
 }
 
 // convert makes a dense copy of a matrix in the other type: bfloat16 of float32 values when narrow, else the reverse.
-func (e *Backend) convert(narrow bool, dst, src C.addr, stride, rows, cols int) {
+func (e *Backend) convert(team *team, narrow bool, dst, src C.addr, stride, rows, cols int) {
 	const chunk = 64
 	to, from := 4, 2 // bytes of a value
 	if narrow {
 		to, from = 2, 4
 	}
-	e.team.do(ceil(rows, chunk), func(task int) {
+	team.do(ceil(rows, chunk), func(task int) {
 		i := task * chunk
 		g := C.pack_args{
 			dst: dst + C.addr(to*i*cols), src: src + C.addr(from*i*stride), stride: C.long(stride), n: C.long(cols),

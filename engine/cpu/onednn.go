@@ -27,7 +27,7 @@ func (e *Backend) multiplyOneDNN(p product) {
 	if p.narrow {
 		s := e.take(ceil(p.m*p.k, 2))
 		defer e.give(s)
-		e.convert(true, s.addr(), p.a.at, p.a.rows, p.m, p.k)
+		e.convert(e.team, true, s.addr(), p.a.at, p.a.rows, p.m, p.k)
 		p.a = left{s.addr(), p.k, 1}
 	}
 	e.team.do(across*ceil(p.m, height), func(task int) {
@@ -87,7 +87,7 @@ func (e *Backend) converted(g *C.onednn_args, p product, k, j int) {
 	}
 	s := e.take(rows * cols)
 	defer e.give(s)
-	e.convert(p.narrow, s.addr(), p.b.from(k, j), p.b.stride, rows, cols)
+	e.convert(alone, p.narrow, s.addr(), p.b.from(k, j), p.b.stride, rows, cols)
 	g.b, g.ldb = s.addr(), C.long(cols)
 	e.onednnC(g)
 }

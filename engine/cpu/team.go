@@ -2,20 +2,22 @@ package cpu
 
 import (
 	"runtime"
-	"sync"
 	"sync/atomic"
 )
 
-// spins is how often an idle worker looks for a new job before it sleeps: some tens of microseconds, longer than the gaps
+// spins is how often an idle worker looks for a job before it sleeps: some tens of microseconds, longer than the gaps
 // between the kernels of one step, too short to matter to anybody else on the machine.
 const spins = 40_000
 
-// team runs the tasks of one job at a time on the calling goroutine and size−1 others. Which goroutine runs a task is left
-// to chance, so tasks must not depend on it.
+// team runs jobs on the goroutines of their callers and on workers, together never more than size at once for long. A
+// caller always works on its own job; workers go to the job that has the fewest of them, so that callers who come at the
+// same time share the cores evenly, and where as many callers as cores are at work, each is alone. Which goroutine runs a
+// task is left to chance, so tasks must not depend on it.
 type team struct {
 	size    int
-	busy    sync.Mutex
-	current atomic.Pointer[job]
+	jobs    [8]atomic.Pointer[job] // under way; callers beyond these work alone
+	callers atomic.Int32
+	helping atomic.Int32 // workers at a job
 	asleep  atomic.Int32
 	wake    chan struct{}
 }
@@ -25,6 +27,7 @@ type job struct {
 	tasks   int64
 	next    atomic.Int64
 	done    atomic.Int64
+	workers atomic.Int32 // beside the caller
 	waiting atomic.Bool
 	over    chan struct{}
 	failure atomic.Pointer[any] // what the first task to panic panicked with
@@ -38,43 +41,61 @@ func newTeam(size int) *team {
 	return t
 }
 
-// do runs run(0) … run(tasks−1) and returns when all have returned. When the team is busy with another caller's job, the
-// caller does its own alone. When a task panics, do does so too once no task is at work.
+// do runs run(0) … run(tasks−1) and returns when all have returned. When a task panics, do does so too once no task is at
+// work. Tasks should not start jobs on the team that runs them: nothing breaks, but they count as more callers.
 func (t *team) do(tasks int, run func(task int)) {
-	if tasks <= 1 || t.size == 1 || !t.busy.TryLock() {
+	if tasks <= 1 || t.size == 1 {
 		for i := range tasks {
 			run(i)
 		}
 		return
 	}
-	defer t.busy.Unlock()
 	j := &job{run: run, tasks: int64(tasks), over: make(chan struct{}, 1)}
-	t.current.Store(j)
-	for range min(int(t.asleep.Load()), tasks-1) {
-		select {
-		case t.wake <- struct{}{}:
-		default:
-		}
+	t.callers.Add(1)
+	defer t.callers.Add(-1)
+	if slot := t.offer(j); slot != nil {
+		defer slot.Store(nil)
+		t.rouse(tasks - 1)
 	}
-	j.work()
+	for j.step() {
+	}
 	j.wait()
 	if p := j.failure.Load(); p != nil {
 		panic(*p)
 	}
 }
 
-// work takes tasks until none is left.
-func (j *job) work() {
-	for {
-		i := j.next.Add(1) - 1
-		if i >= j.tasks {
-			return
-		}
-		j.one(int(i))
-		if j.done.Add(1) == j.tasks && j.waiting.Load() {
-			j.over <- struct{}{}
+// offer puts a job where workers find it, nil when there are too many.
+func (t *team) offer(j *job) *atomic.Pointer[job] {
+	for i := range t.jobs {
+		if t.jobs[i].CompareAndSwap(nil, j) {
+			return &t.jobs[i]
 		}
 	}
+	return nil
+}
+
+// rouse wakes up to n sleeping workers, as many as may help.
+func (t *team) rouse(n int) {
+	for range min(n, int(t.asleep.Load()), t.size-int(t.callers.Load()+t.helping.Load())) {
+		select {
+		case t.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// step runs the next task and tells whether there was one.
+func (j *job) step() bool {
+	i := j.next.Add(1) - 1
+	if i >= j.tasks {
+		return false
+	}
+	j.one(int(i))
+	if j.done.Add(1) == j.tasks && j.waiting.Load() {
+		j.over <- struct{}{}
+	}
+	return true
 }
 
 // one runs a task. Its panic is kept for the caller of do, who may have an answer to it: on a goroutine of the team it
@@ -103,18 +124,26 @@ func (j *job) wait() {
 }
 
 func (t *team) serve() {
-	var last *job
 	for {
-		j := t.await(last)
-		j.work()
-		last = j
+		t.help(t.await())
 	}
 }
 
-// await returns the first job other than last, sleeping when none comes soon.
-func (t *team) await(last *job) *job {
+// help works on a job as long as it has tasks and the callers leave a core for it.
+func (t *team) help(j *job) {
+	j.workers.Add(1)
+	if t.helping.Add(1)+t.callers.Load() <= int32(t.size) {
+		for j.step() && t.helping.Load()+t.callers.Load() <= int32(t.size) {
+		}
+	}
+	t.helping.Add(-1)
+	j.workers.Add(-1)
+}
+
+// await returns a job to help with, sleeping when none comes soon.
+func (t *team) await() *job {
 	for i := range spins {
-		if j := t.current.Load(); j != last {
+		if j := t.pick(); j != nil {
 			return j
 		}
 		if i%4096 == 4095 {
@@ -124,9 +153,22 @@ func (t *team) await(last *job) *job {
 	t.asleep.Add(1)
 	defer t.asleep.Add(-1)
 	for {
-		if j := t.current.Load(); j != last {
+		if j := t.pick(); j != nil {
 			return j
 		}
 		<-t.wake
 	}
+}
+
+// pick is the job with tasks left that has the fewest workers, nil when there is none or no core for it.
+func (t *team) pick() (best *job) {
+	if t.callers.Load() == 0 || t.helping.Load()+t.callers.Load() >= int32(t.size) {
+		return nil
+	}
+	for i := range t.jobs {
+		if j := t.jobs[i].Load(); j != nil && j.next.Load() < j.tasks && (best == nil || j.workers.Load() < best.workers.Load()) {
+			best = j
+		}
+	}
+	return best
 }

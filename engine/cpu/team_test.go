@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // ran counts how often each task ran.
@@ -88,6 +89,127 @@ func TestCallersShareATeam(t *testing.T) {
 		})
 	}
 	wait.Wait()
+}
+
+// gather is a job whose tasks wait until want of them are at work at once, or for so long that they never will be.
+func gather(t *team, tasks, want int) (most int) {
+	var mu sync.Mutex
+	inside, met := 0, make(chan struct{})
+	t.do(tasks, func(int) {
+		mu.Lock()
+		inside++
+		most = max(most, inside)
+		if inside == want {
+			select {
+			case <-met:
+			default:
+				close(met)
+			}
+		}
+		mu.Unlock()
+		select {
+		case <-met:
+		case <-time.After(10 * time.Second):
+		}
+		mu.Lock()
+		inside--
+		mu.Unlock()
+	})
+	return most
+}
+
+// TestCallersShareTheCores: of two callers who come at the same time neither works alone while the other has the whole
+// team, and a caller who is the only one has it all.
+func TestCallersShareTheCores(t *testing.T) {
+	for range 5 {
+		team := newTeam(4)
+		if n := gather(team, 8, 4); n != 4 {
+			t.Fatalf("%d tasks at work at once for one caller of a team of 4", n)
+		}
+		first, second := make(chan struct{}), make(chan struct{})
+		var wait sync.WaitGroup
+		join := func(mine, other chan struct{}) func(int) {
+			return func(task int) {
+				if task == 0 { // both jobs are under way before either goes on
+					close(mine)
+					<-other
+				}
+			}
+		}
+		for _, c := range [][2]chan struct{}{{first, second}, {second, first}} {
+			wait.Go(func() {
+				team.do(3, join(c[0], c[1]))
+				if n := gather(team, 6, 2); n < 2 {
+					t.Errorf("%d task at work at once for one of two callers of a team of 4", n)
+				}
+			})
+		}
+		wait.Wait()
+	}
+}
+
+// TestWorkersLeaveCoresToCallers: a worker goes where the fewest are, begins nothing when callers and workers are as many
+// as the team, and stops after its task when another caller comes.
+func TestWorkersLeaveCoresToCallers(t *testing.T) {
+	team := &team{size: 3}
+	ran := 0
+	crowded := &job{tasks: 100, run: func(int) { ran++ }}
+	crowded.workers.Store(1)
+	quiet := &job{tasks: 100, run: func(task int) {
+		if ran++; task == 5 {
+			team.callers.Store(3)
+		}
+	}}
+	team.jobs[1].Store(crowded)
+	team.jobs[4].Store(quiet)
+	for _, c := range []struct {
+		callers, helping int32
+		want             *job
+	}{{0, 0, nil}, {1, 0, quiet}, {2, 0, quiet}, {1, 2, nil}, {2, 1, nil}, {3, 0, nil}} {
+		team.callers.Store(c.callers)
+		team.helping.Store(c.helping)
+		if got := team.pick(); got != c.want {
+			t.Errorf("%d callers, %d workers: picks %p, want %p", c.callers, c.helping, got, c.want)
+		}
+	}
+	team.help(quiet)
+	if ran != 0 {
+		t.Errorf("%d tasks begun beside three callers", ran)
+	}
+	team.callers.Store(2)
+	if team.help(quiet); ran != 6 || quiet.workers.Load() != 0 || team.helping.Load() != 0 {
+		t.Errorf("%d tasks run by a worker whom a third caller sends away after the sixth", ran)
+	}
+	quiet.next.Store(100)
+	team.callers.Store(1)
+	if got := team.pick(); got != crowded {
+		t.Error("a job without tasks is picked")
+	}
+}
+
+// TestMoreCallersThanPlaces: those that workers cannot be told of work alone.
+func TestMoreCallersThanPlaces(t *testing.T) {
+	team := newTeam(2)
+	var wait sync.WaitGroup
+	for c := range 3 * len(team.jobs) {
+		wait.Go(func() {
+			r := make(ran, 100)
+			team.do(100, func(i int) {
+				time.Sleep(10 * time.Microsecond)
+				r.task(i)
+			})
+			r.check(t, fmt.Sprint("caller ", c), 1)
+		})
+	}
+	wait.Wait()
+	for i := range team.jobs {
+		if team.jobs[i].Load() != nil {
+			t.Error("a job that is over is still offered")
+		}
+	}
+	if team.callers.Load() != 0 {
+		t.Errorf("%d callers after the last", team.callers.Load())
+	}
 }
 
 // TestPanicOfATask reaches the caller, on whichever goroutine the task ran; the other tasks are not lost and the team
