@@ -5,7 +5,6 @@
 
 #include <dlfcn.h>
 #include <stddef.h>
-#include <stdlib.h>
 #if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
 #include <sys/syscall.h>
@@ -28,7 +27,6 @@ static void (*set_threads)(int);
 int onednn_open(onednn_version *v) {
   static const char *const names[] = {"libdnnl.so.3", "libdnnl.so.2", "libdnnl.so"};
   void *lib = NULL;
-  setenv("OMP_WAIT_POLICY", "passive", 0); // idle OpenMP threads must not spin beside the workers
   for (size_t i = 0; i < sizeof names / sizeof *names && !lib; i++) lib = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
   if (!lib) return 0;
   sgemm = (sgemm_fn)dlsym(lib, "dnnl_sgemm");
@@ -41,8 +39,15 @@ int onednn_open(onednn_version *v) {
   return 1;
 }
 
+// alone makes the library compute on the calling thread, whose setting this is. It never starts OpenMP threads then, so
+// none can spin beside the workers, and OMP_WAIT_POLICY, which could only be set while others read the environment, is not
+// needed.
+static void alone(void) {
+  if (set_threads) set_threads(1);
+}
+
 int onednn_gemm(const onednn_args *g) {
-  if (set_threads) set_threads(1); // a setting of the calling thread
+  alone();
   char ta = g->trans_a ? 'T' : 'N', tb = g->trans_b ? 'T' : 'N';
   if (g->bf16)
     return bf16_gemm(ta, tb, g->m, g->n, g->k, g->alpha, (const uint16_t *)g->a, g->lda, (const uint16_t *)g->b, g->ldb, g->beta,
@@ -62,7 +67,7 @@ int onednn_amx(void) {
   // One product of ones tells whether the library was built for it.
   const uint16_t one[1] = {0x3f80};
   float sum = 0;
-  if (set_threads) set_threads(1);
+  alone();
   return bf16_gemm('N', 'N', 1, 1, 1, 1, one, 1, one, 1, 0, &sum, 1) == 0 && sum == 1;
 #else
   return 0;
