@@ -43,20 +43,17 @@ func (e *Eager) alloc(rows, cols int) *Tensor {
 
 // Project implements Ops.
 func (e *Eager) Project(segs []Segment, xs ...*Tensor) *Tensor {
+	y := e.alloc(xs[0].Rows(), e.fused.Width(segs))
+	scope := NewScope(e.fused.Backend)
+	defer scope.Close()
 	ts, bs := make([]*Tensor, len(segs)), make([]*Tensor, len(segs))
 	for s, seg := range segs {
 		if low := e.fused.Adapter(seg); low != nil {
-			ts[s], bs[s] = e.fused.Backend.Alloc(seg.Rows, low.Rank()), low.B
+			ts[s], bs[s] = scope.Alloc(seg.Rows, low.Rank()), low.B
 			e.fused.Down(ts[s], segs, s, low.A, xs)
 		}
 	}
-	y := e.alloc(xs[0].Rows(), e.fused.Width(segs))
 	e.fused.Project(y, segs, xs, ts, bs)
-	for _, t := range ts {
-		if t != nil {
-			e.fused.Backend.Free(t)
-		}
-	}
 	return y
 }
 

@@ -99,7 +99,7 @@ func columns(w *Weight, from, n int) *Weight {
 func (f Fused) Down(t *Tensor, segs []Segment, s int, a *Tensor, xs []*Tensor) {
 	p, in := f.span(segs, s), 0
 	for j, x := range xs {
-		f.Backend.MatMul(All(t), p.rows(x), false, All(a).ColRange(in, x.Cols()), true, 1, later(j))
+		f.Backend.MatMul(All(t), p.rows(x), false, All(a).ColRange(in, x.Cols()), true, 1, accumulate(j))
 		in += x.Cols()
 	}
 }
@@ -113,8 +113,8 @@ func (f Fused) span(segs []Segment, s int) part {
 	return p
 }
 
-// later is the beta of the j-th term of a sum.
-func later(j int) float32 {
+// accumulate is the beta of the j-th term of a sum: the first overwrites, the others add.
+func accumulate(j int) float32 {
 	if j > 0 {
 		return 1
 	}
@@ -139,7 +139,7 @@ func (f Fused) Project(y *Tensor, segs []Segment, xs, ts, bs []*Tensor) {
 		f.frozen(segs, s, func(p part) {
 			in, bias := 0, p.layer.Bias
 			for j, x := range xs {
-				f.Backend.Linear(p.outputs(y), p.rows(x), columns(p.layer.Weight, in, x.Cols()), bias, later(j))
+				f.Backend.Linear(p.outputs(y), p.rows(x), columns(p.layer.Weight, in, x.Cols()), bias, accumulate(j))
 				in, bias = in+x.Cols(), nil
 			}
 		})
@@ -166,7 +166,7 @@ func (f Fused) BackInput(dx *Tensor, segs []Segment, in int, dy *Tensor, us, as 
 	for s := range segs {
 		first := 0
 		f.frozen(segs, s, func(p part) {
-			f.Backend.LinearBack(p.rows(dx), p.outputs(dy), columns(p.layer.Weight, in, dx.Cols()), later(first))
+			f.Backend.LinearBack(p.rows(dx), p.outputs(dy), columns(p.layer.Weight, in, dx.Cols()), accumulate(first))
 			first++
 		})
 		if us[s] != nil {
@@ -214,7 +214,8 @@ func (b *Binding) norm(name string) []float32 {
 	return w
 }
 
-func thirds(qkv *Tensor) (q, k, v View) {
+// splitQKV is q, k and v of a matrix that holds them side by side.
+func splitQKV(qkv *Tensor) (q, k, v View) {
 	c := qkv.Cols() / 3
 	all := All(qkv)
 	return all.ColRange(0, c), all.ColRange(c, c), all.ColRange(2*c, c)
@@ -222,14 +223,14 @@ func thirds(qkv *Tensor) (q, k, v View) {
 
 // Attend computes o [R, H·D] of qkv [R, 3·H·D].
 func (f Fused) Attend(o, qkv *Tensor, h Heads) {
-	q, k, v := thirds(qkv)
+	q, k, v := splitQKV(qkv)
 	f.Backend.Attend(All(o), q, k, v, f.attention(h))
 }
 
 // BackAttend computes dqkv [R, 3·H·D] from the gradient do of the output o.
 func (f Fused) BackAttend(dqkv, do, o, qkv *Tensor, h Heads) {
-	q, k, v := thirds(qkv)
-	dq, dk, dv := thirds(dqkv)
+	q, k, v := splitQKV(qkv)
+	dq, dk, dv := splitQKV(dqkv)
 	f.Backend.AttendBack(dq, dk, dv, All(do), All(o), q, k, v, f.attention(h))
 }
 
@@ -258,18 +259,28 @@ func (f Fused) BackModulate(dx, x, dy *Tensor, ms []Modulation[*Tensor]) {
 // BackModulation computes dby [B, k·C], the gradient of Modulate's By: zero but for the chunks of shift and scale, which
 // sum over the runs of rows that share it. Only runs where uses is true count.
 func (f Fused) BackModulation(dby, x, dy *Tensor, ms []Modulation[*Tensor], uses []bool) {
-	row, c := 0, x.Cols()
+	f.eachUse(dby, x, dy, ms, uses, func(be Backend, m Modulation[*Tensor], x, dy View) {
+		b, c := dby.Rows(), x.Cols
+		dx, sums := be.Alloc(m.Rows, c), be.Alloc(2*b, c)
+		shift, scale := All(sums).RowRange(0, b), All(sums).RowRange(b, b)
+		be.ModulateBack(All(dx), shift, scale, x, chunk(m.By, m.Scale, c), dy, m.PerSample, 0)
+		be.Axpy(chunk(dby, m.Shift, c), 1, shift)
+		be.Axpy(chunk(dby, m.Scale, c), 1, scale)
+	})
+}
+
+// eachUse zeroes dby and calls add for the runs that count, with their rows of x and dy. What add allocates on its backend
+// is freed.
+func (f Fused) eachUse(dby, x, dy *Tensor, ms []Modulation[*Tensor], uses []bool, add func(be Backend, m Modulation[*Tensor], x, dy View)) {
 	f.Backend.Zero(All(dby))
+	row := 0
 	for i, m := range ms {
 		if uses[i] {
-			dx, sums := f.Backend.Alloc(m.Rows, c), f.Backend.Alloc(2, dby.Rows(), c)
-			shift, scale := All(sums).RowRange(0, dby.Rows()), All(sums).RowRange(dby.Rows(), dby.Rows())
-			f.Backend.ModulateBack(All(dx), shift, scale, All(x).RowRange(row, m.Rows), chunk(m.By, m.Scale, c),
-				All(dy).RowRange(row, m.Rows), m.PerSample, 0)
-			f.Backend.Axpy(chunk(dby, m.Shift, c), 1, shift)
-			f.Backend.Axpy(chunk(dby, m.Scale, c), 1, scale)
-			f.Backend.Free(dx)
-			f.Backend.Free(sums)
+			scope := NewScope(f.Backend)
+			func() {
+				defer scope.Close()
+				add(scope, m, All(x).RowRange(row, m.Rows), All(dy).RowRange(row, m.Rows))
+			}()
 		}
 		row += m.Rows
 	}
@@ -296,18 +307,12 @@ func (f Fused) BackGate(dx, dy *Tensor, ms []Modulation[*Tensor]) {
 
 // BackGates computes dby [B, k·C], the gradient of GateAdd's By; see BackModulation.
 func (f Fused) BackGates(dby, x, dy *Tensor, ms []Modulation[*Tensor], uses []bool) {
-	row, c := 0, x.Cols()
-	f.Backend.Zero(All(dby))
-	for i, m := range ms {
-		if uses[i] {
-			dx, sum := f.Backend.Alloc(m.Rows, c), f.Backend.Alloc(dby.Rows(), c)
-			f.Backend.GateBack(All(dx), All(sum), All(dy).RowRange(row, m.Rows), All(x).RowRange(row, m.Rows), chunk(m.By, m.Gate, c), m.PerSample)
-			f.Backend.Axpy(chunk(dby, m.Gate, c), 1, All(sum))
-			f.Backend.Free(dx)
-			f.Backend.Free(sum)
-		}
-		row += m.Rows
-	}
+	f.eachUse(dby, x, dy, ms, uses, func(be Backend, m Modulation[*Tensor], x, dy View) {
+		c := x.Cols
+		dx, sum := be.Alloc(m.Rows, c), be.Alloc(dby.Rows(), c)
+		be.GateBack(All(dx), All(sum), dy, x, chunk(m.By, m.Gate, c), m.PerSample)
+		be.Axpy(chunk(dby, m.Gate, c), 1, All(sum))
+	})
 }
 
 // Stack copies top and bottom into y, one below the other.

@@ -30,7 +30,7 @@ func New(o Options) (engine.Backend, error) {
 	if isa := o.isa(); isa != "" && isa != "go" {
 		return nil, fmt.Errorf("cpu instruction set %q: this binary was built without cgo; build with CGO_ENABLED=1", isa)
 	}
-	return &Backend{Backend: reference.New(), team: teamOf(threads)}, nil
+	return &Backend{Backend: reference.Limited(o.limit()), team: teamOf(threads)}, nil
 }
 
 // Describe tells what this machine computes with.

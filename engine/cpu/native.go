@@ -102,7 +102,8 @@ func New(o Options) (engine.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Backend{team: teamOf(threads)}
+	e := &Backend{team: teamOf(threads), pool: memory.Pool{Limit: o.limit()}}
+	e.scratch = scratch{alloc: e.pool.Alloc, release: e.pool.Free}
 	if e.kernels, e.isa, err = chooseKernels(o.isa()); err != nil {
 		return nil, err
 	}
@@ -201,8 +202,10 @@ func (*Backend) Download(dst []float32, src *engine.Tensor) { transfer(dst, src.
 
 // scratch lends working space to tasks. Blocks are kept for the next task and grow to the largest need.
 type scratch struct {
-	mu   sync.Mutex
-	free []space
+	alloc   func(bytes int64) unsafe.Pointer
+	release func(unsafe.Pointer) bool
+	mu      sync.Mutex
+	free    []space
 }
 
 type space struct {
@@ -223,9 +226,9 @@ func (e *Backend) take(floats int) space {
 	e.scratch.mu.Unlock()
 	if s.floats < floats {
 		if s.at != nil {
-			e.pool.Free(s.at)
+			e.scratch.release(s.at)
 		}
-		s = space{e.pool.Alloc(int64(floats) * 4), floats}
+		s = space{e.scratch.alloc(int64(floats) * 4), floats}
 	}
 	return s
 }

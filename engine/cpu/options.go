@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+
+	"github.com/sciflux/sciflux/engine/memory"
 )
 
 // Options choose how the backend computes; the zero value is right for almost everyone.
@@ -16,6 +18,7 @@ type Options struct {
 	Threads int    // goroutines that compute; 0: GOMAXPROCS
 	GEMM    string // "own", "onednn"; empty: SCIFLUX_GEMM, else the better one for the instruction set
 	ISA     string // "base", "avx2", "avx512"; empty: SCIFLUX_ISA, else the best there is
+	Limit   int64  // bytes of tensors and working space in use at once; 0: what the machine or the control group has
 }
 
 func (o Options) threads() (int, error) {
@@ -26,6 +29,13 @@ func (o Options) threads() (int, error) {
 		return runtime.GOMAXPROCS(0), nil
 	}
 	return o.Threads, nil
+}
+
+func (o Options) limit() int64 {
+	if o.Limit == 0 {
+		return memory.System()
+	}
+	return o.Limit
 }
 
 func (o Options) gemm() string { return orEnv(o.GEMM, "SCIFLUX_GEMM") }

@@ -28,6 +28,7 @@ func TestEvenRuns(t *testing.T) {
 // TestScratchIsReused: working space comes back, grows to the largest need and is never lent twice at once.
 func TestScratchIsReused(t *testing.T) {
 	e := &Backend{}
+	e.scratch = scratch{alloc: e.pool.Alloc, release: e.pool.Free}
 	a := e.take(100)
 	b := e.take(100)
 	if a.at == b.at || a.at == nil {

@@ -53,13 +53,13 @@ type operation struct {
 	cheap      bool
 	run        func(f engine.Fused, in []*engine.Tensor, out *engine.Tensor)
 	diff       func(out, grad *gorgonia.Node) gorgonia.Nodes
-	blind      int // so many first inputs get no gradient from this operation, though one flows back through them
+	noGradient int // so many first inputs get no gradient from this operation, though one flows back through them
 }
 
 func (b *builder) apply(o operation, in ...Value) Value {
 	nodes, wrt, any := make(gorgonia.Nodes, len(in)), make([]bool, len(in)), false
 	for i, v := range in {
-		nodes[i], wrt[i] = v.node, v.grad && i >= o.blind
+		nodes[i], wrt[i] = v.node, v.grad && i >= o.noGradient
 		any = any || wrt[i]
 	}
 	b.serial++
@@ -138,7 +138,7 @@ func (b *builder) pairs(segs []engine.Segment, xs []Value) []pair {
 		p.b = b.leaf(nameB, low.B.Len(), 1, true)
 		nx := len(xs)
 		p.t = b.apply(operation{
-			name: "down " + p.name, rows: seg.Rows, cols: low.Rank(), blind: nx,
+			name: "down " + p.name, rows: seg.Rows, cols: low.Rank(), noGradient: nx,
 			run: func(f engine.Fused, in []*engine.Tensor, out *engine.Tensor) { f.Down(out, segs, s, in[nx], in[:nx]) },
 			diff: func(_, u *gorgonia.Node) gorgonia.Nodes {
 				grads := make(gorgonia.Nodes, nx+1)

@@ -74,7 +74,7 @@ func (d *device) direct(id int) (err error) {
 // guard turns a panic of a kernel, which would end the process in Gorgonia's goroutine, into an error.
 func (d *device) guard(what string, err *error) {
 	if p := recover(); p != nil {
-		*err = fmt.Errorf("%s: %v", what, p)
+		*err = fmt.Errorf("%s: %w", what, engine.Recovered(p))
 	}
 	if *err != nil && d.err == nil {
 		d.err = *err
@@ -119,6 +119,41 @@ func (d *device) release(id int) {
 		d.fused.Backend.Free(d.values[id])
 	}
 	d.values[id] = nil
+}
+
+// results are the values of nodes as tensors of the caller's own, all or none.
+func (d *device) results(ids []int) (out []*engine.Tensor, err error) {
+	defer func() {
+		for _, t := range out {
+			if err != nil {
+				d.fused.Backend.Free(t)
+			}
+		}
+	}()
+	defer d.guard("copy of a result", &err)
+	for _, id := range ids {
+		out = append(out, d.result(id))
+	}
+	return out, nil
+}
+
+// result is the value of node id itself where nobody else needs it, or else a copy: of an input, which is somebody's, of
+// what another output is too, of what stays for the backward pass.
+func (d *device) result(id int) *engine.Tensor {
+	t, kept := d.values[id], d.program.keeps[id] && d.kept != nil
+	d.uses[id]--
+	last := d.owned[id] && d.uses[id] == 0
+	if last && !kept {
+		d.values[id] = nil
+		return t
+	}
+	c := d.fused.Backend.Alloc(d.nodes[id].rows, d.nodes[id].cols)
+	d.fused.Backend.Copy(engine.All(c), engine.All(t))
+	if last {
+		d.kept.put(id, t)
+		d.values[id] = nil
+	}
+	return c
 }
 
 // clear frees what a failed or finished program has left.

@@ -119,7 +119,7 @@ func TestActivationsAreComputedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		again := map[string]bool{}
-		for id, a := range g.backward[true].plan {
+		for id, a := range g.backward.plan {
 			if n := g.dev.nodes[id]; a == compute && n.forward && n.op != nil {
 				again[n.op.name] = true
 			}

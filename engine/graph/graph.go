@@ -31,7 +31,9 @@ type Graph struct {
 	output   int            // node of the text's result
 	grads    map[string]int // node of the gradient of an input, by its name
 	forward  *program
-	backward map[bool]*program // with and without gradients of the declared inputs
+	// The gradient programs, nil where there is nothing to compute: of the declared inputs and the adapters, and of the
+	// adapters alone.
+	backward, adapted *program
 }
 
 const gradient = "gradient of output"
@@ -50,7 +52,7 @@ func Build(weights *engine.Binding, inputs []Input, memory Memory, text func(o e
 		values[i] = b.leaf(in.Name, in.Rows, in.Cols, in.Grad)
 	}
 	out := text(b, values)
-	g = &Graph{memory: memory, graph: b.graph, inputs: inputs, backward: map[bool]*program{}, grads: map[string]int{}, ids: map[*gorgonia.Node]int{}}
+	g = &Graph{memory: memory, graph: b.graph, inputs: inputs, grads: map[string]int{}, ids: map[*gorgonia.Node]int{}}
 	forward := slices.Clone(b.graph.AllNodes())
 	grads, err := differentiate(b, out)
 	if err != nil {
@@ -58,6 +60,11 @@ func Build(weights *engine.Binding, inputs []Input, memory Memory, text func(o e
 	}
 	if err := g.number(forward); err != nil {
 		return nil, fmt.Errorf("build graph: %w", err)
+	}
+	for _, in := range inputs {
+		if in.Grad && grads[in.Name] == nil {
+			return nil, fmt.Errorf("build graph: input %s asks for a gradient, but the result does not depend on it", in.Name)
+		}
 	}
 	g.output = g.ids[out.node]
 	for _, in := range b.inputs {
@@ -162,27 +169,44 @@ func (g *Graph) programs() (err error) {
 		return err
 	}
 	g.need(g.output)
-	for _, all := range []bool{true, false} {
-		outputs := g.outputs(all)
-		if len(outputs) == 0 {
-			continue
-		}
-		p, err := g.compile(outputs)
-		if err != nil {
-			return err
-		}
-		g.plan(p)
-		p.count(g.dev.nodes)
-		g.backward[all] = p
-		for id, a := range p.plan {
-			g.forward.keeps[id] = g.forward.keeps[id] || a == recall
-		}
+	if g.backward, err = g.gradients(true); err != nil {
+		return err
 	}
-	if g.forward.keeps[g.output] {
-		return fmt.Errorf("the text's last operation needs its own result for its gradient; end with another")
+	if g.adapted, err = g.gradients(false); err != nil {
+		return err
 	}
 	g.forward.count(g.dev.nodes)
 	return nil
+}
+
+// gradients compiles a gradient program, nil when it would have no outputs, and notes what the forward pass has to keep for
+// it.
+func (g *Graph) gradients(all bool) (*program, error) {
+	var outputs []int
+	for _, in := range g.inputs {
+		if id, ok := g.grads[in.Name]; ok && all {
+			outputs = append(outputs, id)
+		}
+	}
+	dins := len(outputs)
+	for _, key := range g.adapters {
+		a, b := adapterInputs(key)
+		outputs = append(outputs, g.grads[a], g.grads[b])
+	}
+	if len(outputs) == 0 {
+		return nil, nil
+	}
+	p, err := g.compile(outputs)
+	if err != nil {
+		return nil, err
+	}
+	p.dins = dins
+	g.plan(p)
+	p.count(g.dev.nodes)
+	for id, a := range p.plan {
+		g.forward.keeps[id] = g.forward.keeps[id] || a == recall
+	}
+	return p, nil
 }
 
 // need plans the operations that the value of node id is made of. A text may hold others, whose results it does not use;
@@ -196,21 +220,6 @@ func (g *Graph) need(id int) {
 	for _, in := range n.in {
 		g.need(in)
 	}
-}
-
-// outputs is the nodes of gradients: of adapters, and of the declared inputs first when all are wanted.
-func (g *Graph) outputs(all bool) []int {
-	var ids []int
-	for _, in := range g.inputs {
-		if id, ok := g.grads[in.Name]; ok && all {
-			ids = append(ids, id)
-		}
-	}
-	for _, key := range g.adapters {
-		a, b := adapterInputs(key)
-		ids = append(ids, g.grads[a], g.grads[b])
-	}
-	return ids
 }
 
 // plan decides what a gradient program computes: all of the backward pass that its outputs need, and from the forward
@@ -257,7 +266,10 @@ func (g *Graph) Forward(f engine.Fused, ins []*engine.Tensor, keep bool) (y *eng
 // gradients of the declared inputs that asked for one, in order, owned by the caller.
 func (g *Graph) Backward(f engine.Fused, ins []*engine.Tensor, kept *Kept, dy *engine.Tensor, sums map[string]*engine.LowRank, all bool) (dins []*engine.Tensor, err error) {
 	defer kept.Free()
-	p := g.backward[all]
+	p := g.adapted
+	if all {
+		p = g.backward
+	}
 	if p == nil {
 		return nil, nil
 	}
@@ -265,16 +277,19 @@ func (g *Graph) Backward(f engine.Fused, ins []*engine.Tensor, kept *Kept, dy *e
 	if err != nil {
 		return nil, err
 	}
+	dins, pairs := out[:p.dins], out[p.dins:]
 	for i, key := range g.adapters {
-		at := len(out) - 2*len(g.adapters) + 2*i
-		for j, sum := range []*engine.Tensor{sums[key].A, sums[key].B} {
-			flat := engine.View{T: sum, Rows: 1, Cols: sum.Len(), Stride: sum.Len()}
-			d := out[at+j]
-			f.Backend.Axpy(flat, 1, engine.View{T: d, Rows: 1, Cols: d.Len(), Stride: d.Len()})
-			f.Backend.Free(d)
-		}
+		accumulate(f.Backend, sums[key].A, pairs[2*i])
+		accumulate(f.Backend, sums[key].B, pairs[2*i+1])
 	}
-	return out[:len(out)-2*len(g.adapters)], nil
+	return dins, nil
+}
+
+// accumulate adds the gradient d, which it frees, to a sum of as many values.
+func accumulate(b engine.Backend, sum, d *engine.Tensor) {
+	flat := func(t *engine.Tensor) engine.View { return engine.View{T: t, Rows: 1, Cols: t.Len(), Stride: t.Len()} }
+	b.Axpy(flat(sum), 1, flat(d))
+	b.Free(d)
 }
 
 // source finds the tensors of a program's inputs.

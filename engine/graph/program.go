@@ -71,6 +71,7 @@ type program struct {
 	machine gorgonia.VM
 	inputs  []int
 	outputs []int
+	dins    int      // of a gradient program: so many outputs are gradients of declared inputs, then come A and B of each adapter
 	plan    []action // by node
 	uses    []int    // reads of each node's value, its use as an output counted as one
 	keeps   []bool   // values that outlive a forward program
@@ -133,12 +134,7 @@ func (g *Graph) run(p *program, f engine.Fused, kept *Kept, input func(name stri
 	if err := g.execute(p); err != nil {
 		return nil, err
 	}
-	out := make([]*engine.Tensor, len(p.outputs))
-	for i, id := range p.outputs {
-		out[i] = d.values[id]
-		d.values[id] = nil
-	}
-	return out, nil
+	return d.results(p.outputs)
 }
 
 // execute runs the machine of p, or with Direct what it ran the first time.

@@ -12,8 +12,11 @@ import (
 	"github.com/sciflux/sciflux/engine/reference"
 )
 
-// operands are the inputs of one pass of a script.
-type operands struct{ x, cond, dy *engine.Tensor }
+// operands are the inputs of one pass of a script: x, cond and perhaps z, and the gradient of the result.
+type operands struct {
+	ins []*engine.Tensor
+	dy  *engine.Tensor
+}
 
 func (s *script) operands(r *rand.Rand) operands {
 	random := func(rows, cols int) *engine.Tensor {
@@ -23,7 +26,11 @@ func (s *script) operands(r *rand.Rand) operands {
 		}
 		return engine.Wrap(v, rows, cols)
 	}
-	return operands{random(s.layout.Rows(), s.cols), random(s.layout.B, s.cond), random(s.layout.Rows(), s.cols)}
+	in := operands{dy: random(s.layout.Rows(), s.cols)}
+	for _, i := range s.declared() {
+		in.ins = append(in.ins, random(i.Rows, i.Cols))
+	}
+	return in
 }
 
 // tester is a test or one check of a property.
@@ -32,25 +39,32 @@ type tester interface {
 	Fatalf(format string, args ...any)
 }
 
-func (s *script) build(t tester, memory Memory) *Graph {
+func (s *script) declared() []Input {
 	ins := []Input{{"x", s.layout.Rows(), s.cols, true}, {"cond", s.layout.B, s.cond, true}}
-	g, err := Build(s.weights, ins, memory, func(o engine.Ops[Value], in []Value) Value { return play(s, o, in[0], in[1]) })
+	if s.z {
+		ins = append(ins, Input{"z", s.layout.Rows(), s.cols, true})
+	}
+	return ins
+}
+
+func (s *script) build(t tester, memory Memory) *Graph {
+	g, err := Build(s.weights, s.declared(), memory, func(o engine.Ops[Value], in []Value) Value { return play(s, o, in...) })
 	if err != nil {
 		t.Fatalf("%v: %v", s.steps, err)
 	}
 	return g
 }
 
-// gradients are a pass's result and its gradients: of x, of cond, and of A and B of each adapter in order.
+// gradients are a pass's result and its gradients: of the inputs, and of A and B of each adapter in order.
 type gradients struct {
 	y     []float32
 	parts [][]float32
 }
 
 func (s *script) pass(t tester, g *Graph, b engine.Backend, in operands) (out gradients) {
-	f, ins := engine.Fused{Backend: b, Binding: s.weights}, []*engine.Tensor{in.x, in.cond}
+	f := engine.Fused{Backend: b, Binding: s.weights}
 	before, _ := b.Memory()
-	y, kept, err := g.Forward(f, ins, true)
+	y, kept, err := g.Forward(f, in.ins, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,12 +73,20 @@ func (s *script) pass(t tester, g *Graph, b engine.Backend, in operands) (out gr
 		low := s.weights.Adapters[key]
 		sums[key] = &engine.LowRank{A: engine.Wrap(make([]float32, low.A.Len()), low.A.Len()), B: engine.Wrap(make([]float32, low.B.Len()), low.B.Len())}
 	}
-	dins, err := g.Backward(f, ins, kept, in.dy, sums, true)
+	dins, err := g.Backward(f, in.ins, kept, in.dy, sums, true)
 	if err != nil {
 		t.Fatalf("%+v: %v", s.steps, err)
 	}
 	out.y = slices.Clone(y.Floats())
 	b.Free(y)
+	if n := len(s.declared()); len(dins) != n {
+		t.Fatalf("%d gradients of %d inputs", len(dins), n)
+	}
+	for i, d := range dins {
+		if d == nil || d == in.dy || slices.Contains(dins[:i], d) {
+			t.Fatalf("%+v: gradient %d is nobody's own: %v", s.steps, i, d)
+		}
+	}
 	for _, d := range dins {
 		out.parts = append(out.parts, slices.Clone(d.Floats()))
 		b.Free(d)
@@ -98,7 +120,7 @@ func TestRandomGraphs(t *testing.T) {
 		want := s.pass(t, g, b, in)
 		e := engine.NewEager(b)
 		e.Bind(s.weights)
-		if y := play(s, e, in.x, in.cond); !slices.Equal(y.Floats(), want.y) {
+		if y := play(s, e, in.ins...); !slices.Equal(y.Floats(), want.y) {
 			t.Fatal("the graph's result differs from the text run at once")
 		}
 		e.Release()
@@ -119,8 +141,10 @@ func TestRandomGraphs(t *testing.T) {
 // when the operands are rounded anew is allowed to the gradient, which was computed in float32: some drawn graphs are steep.
 func (s *script) slopes(t tester, in operands, got gradients, r *rand.Rand) {
 	e := newExact(s.weights)
-	x, cond := widen(in.x.Floats()), widen(in.cond.Floats())
-	parts := [][]float64{x, cond}
+	var parts [][]float64
+	for _, x := range in.ins {
+		parts = append(parts, widen(x.Floats()))
+	}
 	for _, key := range s.keys() {
 		parts = append(parts, e.adapters[key][0], e.adapters[key][1])
 	}
@@ -128,7 +152,11 @@ func (s *script) slopes(t tester, in operands, got gradients, r *rand.Rand) {
 		t.Fatalf("%d gradients, want %d", len(got.parts), len(parts))
 	}
 	loss := func() (sum float64) {
-		y := play(s, e, reference.Dense(x, in.x.Rows(), in.x.Cols()), reference.Dense(cond, in.cond.Rows(), in.cond.Cols()))
+		var ins []matrix64
+		for i, x := range in.ins {
+			ins = append(ins, reference.Dense(parts[i], x.Rows(), x.Cols()))
+		}
+		y := play(s, e, ins...)
 		for i := range y.Rows {
 			for j, v := range y.Row(i) {
 				sum += v * float64(in.dy.Floats()[i*y.Cols+j])

@@ -10,11 +10,13 @@ import (
 	"github.com/sciflux/sciflux/engine"
 )
 
-// script is a text that was drawn: steps over earlier values, number 0 being the input x and 1 the input cond.
+// script is a text that was drawn: steps over earlier values, number 0 being the input x, 1 the input cond and, where there
+// is one, 2 the input z, which has the shape of x.
 type script struct {
 	weights    *engine.Binding
 	layout     engine.Layout
 	cols, cond int // columns of x and of cond
+	z          bool
 	heads      int
 	steps      []step
 }
@@ -31,8 +33,8 @@ type step struct {
 }
 
 // play runs a script on any kind of value.
-func play[V any](s *script, o engine.Ops[V], x, cond V) V {
-	values := []V{x, cond}
+func play[V any](s *script, o engine.Ops[V], ins ...V) V {
+	values := slices.Clone(ins)
 	of := func(runs []engine.Modulation[int]) (ms []engine.Modulation[V]) {
 		for _, m := range runs {
 			ms = append(ms, engine.Modulation[V]{Rows: m.Rows, PerSample: m.PerSample, By: values[m.By], Shift: m.Shift, Scale: m.Scale, Gate: m.Gate})
@@ -94,7 +96,7 @@ func (d *draftsman) numbers(n int, scale float64) []float32 {
 func drawScript(t *rapid.T) *script {
 	d := &draftsman{t: t, r: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 5)), wide: []int{0}}
 	d.script = &script{weights: &engine.Binding{Layers: map[string]engine.Layer{}, Stacked: map[string]engine.Layer{}, Norms: map[string][]float32{}, Adapters: map[string]*engine.LowRank{}},
-		layout: engine.Layout{B: d.from("B", 1, 2), T: d.from("T", 0, 2), N: d.from("N", 1, 3)}, heads: d.from("heads", 1, 2), cond: d.from("columns of cond", 1, 3)}
+		z: rapid.Bool().Draw(t, "z"), layout: engine.Layout{B: d.from("B", 1, 2), T: d.from("T", 0, 2), N: d.from("N", 1, 3)}, heads: d.from("heads", 1, 2), cond: d.from("columns of cond", 1, 3)}
 	dim := 2 * d.from("dim/2", 2, 3) // norms of fewer values are too steep for differences
 	d.cols = d.heads * dim
 	if l := d.layout.L(); rapid.Bool().Draw(t, "rotation") {
@@ -103,21 +105,43 @@ func drawScript(t *rapid.T) *script {
 	for _, n := range []string{"q text", "q image", "k text", "k image"} {
 		d.weights.Norms[n] = d.numbers(dim, 1)
 	}
+	if d.z {
+		d.wide = append(d.wide, 2)
+	}
+	ops := []func(){d.project, d.attend, d.activate, d.modulate, d.gate, d.add, d.cut}
 	d.modulate()
-	for range d.from("steps", 1, 5) {
-		rapid.SampledFrom([]func(){d.project, d.attend, d.activate, d.modulate, d.gate, d.add, d.cut}).Draw(t, "step")()
+	for range d.from("steps", 0, 5) {
+		rapid.SampledFrom(ops).Draw(t, "step")()
 	}
-	sum := 0
-	for _, v := range d.wide { // whatever was made is used
-		sum = d.push(step{op: "add", a: sum, b: v})
+	for { // whatever was made is used, if only once, and the result may come from any operation
+		unused := d.unused()
+		if len(unused) == 1 {
+			break
+		}
+		d.pushWide(step{op: "add", a: unused[0], b: unused[1]})
 	}
-	d.push(step{op: "activate", a: sum, f: engine.SiLU})
+	if rapid.Bool().Draw(t, "one more") {
+		d.wide = d.unused()
+		rapid.SampledFrom(ops).Draw(t, "last step")()
+	}
 	return d.script
+}
+
+// unused are the values of the shape of x that no step reads.
+func (d *draftsman) unused() []int {
+	return slices.DeleteFunc(slices.Clone(d.wide), func(v int) bool {
+		return slices.ContainsFunc(d.steps, func(s step) bool {
+			return s.a == v || s.b == v && slices.Contains([]string{"project two", "gate", "add"}, s.op)
+		})
+	})
 }
 
 // push adds a step and returns the number of its value.
 func (d *draftsman) push(s step) int {
 	d.steps = append(d.steps, s)
+	if d.z {
+		return len(d.steps) + 2
+	}
 	return len(d.steps) + 1
 }
 

@@ -30,6 +30,9 @@ const (
 
 // Pool allocates tensors. It is safe for several goroutines. The zero value is ready for use.
 type Pool struct {
+	// Limit is how many bytes may be in use at once, 0 for as many as the system gives. Set it before the first Alloc.
+	Limit int64
+
 	mu     sync.Mutex
 	live   map[unsafe.Pointer]block
 	idle   []mapping // large blocks nobody uses, oldest first
@@ -49,7 +52,7 @@ type block struct {
 
 type mapping []byte
 
-// Tensor allocates a host tensor with undefined contents. It panics when the system has no memory left.
+// Tensor allocates a host tensor with undefined contents. Like Alloc it panics when there is no memory for it.
 func (p *Pool) Tensor(shape ...int) *engine.Tensor {
 	t := &engine.Tensor{Shape: append([]int(nil), shape...), Host: true}
 	n := t.Len()
@@ -70,10 +73,14 @@ func (p *Pool) Release(t *engine.Tensor) {
 	}
 }
 
-// Alloc returns n > 0 bytes with undefined contents, aligned to Align.
+// Alloc returns n > 0 bytes with undefined contents, aligned to Align. It panics with an *engine.OutOfMemory when they
+// would go beyond the limit or the system has no more; the pool is then as it was before.
 func (p *Pool) Alloc(n int64) unsafe.Pointer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.Limit > 0 && n > p.Limit-p.inUse {
+		panic(&engine.OutOfMemory{Want: n, Live: p.inUse, Limit: p.Limit})
+	}
 	if p.live == nil {
 		p.live = map[unsafe.Pointer]block{}
 	}
@@ -159,8 +166,7 @@ func (p *Pool) cut(n int64) (unsafe.Pointer, block) {
 		return at, b
 	}
 	if int64(len(p.arena)) < size {
-		p.arena = mustMap(arenaBytes)
-		p.mapped += arenaBytes
+		p.arena = p.pages(arenaBytes)
 	}
 	at := unsafe.Pointer(unsafe.SliceData(p.arena))
 	p.arena = p.arena[size:]
@@ -172,8 +178,7 @@ func (p *Pool) takeLarge(n int64) (unsafe.Pointer, block) {
 	m := p.fit(n)
 	if m == nil {
 		p.drop(max(p.record, p.inUse+n) + Slack - n)
-		m = mustMap(n)
-		p.mapped += n
+		m = p.pages(n)
 	}
 	return unsafe.Pointer(unsafe.SliceData(m)), block{bytes: int64(len(m)), large: m}
 }
@@ -205,10 +210,16 @@ func (p *Pool) drop(limit int64) {
 	p.idle = append(p.idle[:0], p.idle[n:]...)
 }
 
-func mustMap(n int64) []byte {
+// pages maps n bytes. When the system has none it gets the idle mappings back first.
+func (p *Pool) pages(n int64) []byte {
 	m, err := mapPages(n)
-	if err != nil {
-		panic(fmt.Sprintf("memory: map %d bytes: %v; use a smaller batch or memory: full", n, err))
+	if err != nil && len(p.idle) > 0 {
+		p.drop(0)
+		m, err = mapPages(n)
 	}
+	if err != nil {
+		panic(&engine.OutOfMemory{Want: n, Live: p.inUse, Limit: p.Limit, Cause: err})
+	}
+	p.mapped += n
 	return m
 }

@@ -16,6 +16,9 @@ var _ engine.Backend = (*Backend)(nil)
 // New makes the plain-Go backend: correct, not fast.
 func New() engine.Backend { return &Backend{} }
 
+// Limited is New with at most so many bytes of tensors in use at once.
+func Limited(bytes int64) engine.Backend { return &Backend{pool: memory.Pool{Limit: bytes}} }
+
 // Name implements engine.Backend.
 func (*Backend) Name() string { return "reference" }
 
