@@ -15,7 +15,7 @@ import (
 // threads of the benchmarks of everything but products; processor time says most with one.
 const threads = 1
 
-func open(b *testing.B, o cpu.Options) engine.Backend {
+func benchBackend(b *testing.B, o cpu.Options) engine.Backend {
 	e, err := cpu.New(o)
 	if err != nil {
 		b.Skip(err)
@@ -56,7 +56,7 @@ func BenchmarkLinear(b *testing.B) {
 		for _, d := range []engine.DType{engine.Float32, engine.BFloat16} {
 			for _, o := range []cpu.Options{{GEMM: "own"}, {GEMM: "onednn"}, {GEMM: "own", Threads: 1}, {GEMM: "onednn", Threads: 1}} {
 				b.Run(fmt.Sprintf("%dx%dx%d/%v/%s/threads=%d", s[0], s[1], s[2], d, o.GEMM, o.Threads), func(b *testing.B) {
-					e := open(b, o)
+					e := benchBackend(b, o)
 					w := &engine.Weight{Out: s[2], In: s[1], Stride: s[1]}
 					if d == engine.Float32 {
 						w.F32 = filled(e, s[1]*s[2]).Floats()
@@ -75,7 +75,7 @@ func BenchmarkLinear(b *testing.B) {
 func BenchmarkCallers(b *testing.B) {
 	for _, callers := range []int{1, 2} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
-			e := open(b, cpu.Options{GEMM: "own"})
+			e := benchBackend(b, cpu.Options{GEMM: "own"})
 			w := &engine.Weight{Out: 768, In: 768, Stride: 768, F32: filled(e, 768, 768).Floats()}
 			loop(b, float64(callers)*2*512*768*768, "FLOP", func() {
 				var wait sync.WaitGroup
@@ -99,7 +99,7 @@ func BenchmarkAttention(b *testing.B) {
 		{Layout: engine.Layout{B: 16, T: 16, N: 16}, Heads: 4, Dim: 32, Scale: 0.2},
 		{Layout: engine.Layout{B: 1, T: 512, N: 1024}, Heads: 24, Dim: 128, Scale: 0.1},
 	} {
-		e := open(b, cpu.Options{Threads: threads})
+		e := benchBackend(b, cpu.Options{Threads: threads})
 		rows, width, l := a.Layout.Rows(), a.Heads*a.Dim, a.Layout.L()
 		a.Cos, a.Sin, a.Eps = filled(e, l, a.Dim/2), filled(e, l, a.Dim/2), 1e-6
 		for i := range 2 {
@@ -125,7 +125,7 @@ func BenchmarkAttention(b *testing.B) {
 // BenchmarkElements runs row kernels over a tiny and a FLUX matrix.
 func BenchmarkElements(b *testing.B) {
 	for _, s := range [][2]int{{512, 128}, {1536, 3072}} {
-		e := open(b, cpu.Options{Threads: threads})
+		e := benchBackend(b, cpu.Options{Threads: threads})
 		x, y, z := engine.All(filled(e, s[0], s[1])), engine.All(filled(e, s[0], s[1])), engine.All(filled(e, s[0], s[1]))
 		m := engine.All(filled(e, 1, s[1]))
 		for name, f := range map[string]func(){
@@ -147,7 +147,7 @@ func BenchmarkElements(b *testing.B) {
 func BenchmarkConvolve(b *testing.B) {
 	for _, s := range [][3]int{{64, 64, 32}, {32, 32, 64}, {128, 128, 64}, {32, 3, 64}} {
 		b.Run(fmt.Sprintf("%dto%d/%d", s[0], s[1], s[2]), func(b *testing.B) {
-			e := open(b, cpu.Options{Threads: threads})
+			e := benchBackend(b, cpu.Options{Threads: threads})
 			x, y := filled(e, 1, s[0], s[2], s[2]), filled(e, 1, s[1], s[2], s[2])
 			w := &engine.Weight{Out: s[1], In: 9 * s[0], Stride: 9 * s[0], F32: filled(e, 9*s[0]*s[1]).Floats()}
 			loop(b, 18*float64(s[0]*s[1])*float64(s[2]*s[2]), "FLOP", func() {

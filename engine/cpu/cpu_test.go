@@ -1,7 +1,11 @@
 package cpu_test
 
 import (
+	"fmt"
+	"maps"
 	"math"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,7 +17,9 @@ import (
 )
 
 // variants are the ways of computing that a machine and a build may be asked for.
-var variants = []cpu.Options{{}, {ISA: "base"}, {ISA: "avx2", GEMM: "own"}, {GEMM: "own"}, {GEMM: "onednn"}}
+var variants = []cpu.Options{
+	{}, {ISA: "base"}, {ISA: "avx2", GEMM: "own"}, {ISA: "avx512", GEMM: "own"}, {GEMM: "own"}, {GEMM: "onednn"},
+}
 
 // backends are the different ones among them that exist here.
 func backends(t testing.TB, threads int) map[string]engine.Backend {
@@ -29,9 +35,47 @@ func backends(t testing.TB, threads int) map[string]engine.Backend {
 	return found
 }
 
+// open makes another backend of a name, with a limit.
+func open(t testing.TB, name string, limit int64) engine.Backend {
+	for _, o := range variants {
+		o.Threads, o.Limit = 2, limit
+		if e, err := cpu.New(o); err == nil && e.Name() == name {
+			return e
+		}
+	}
+	t.Fatalf("no backend %q", name)
+	return nil
+}
+
+// TestVariants names the ways of computing that cannot be tested here. Those that SCIFLUX_CI lists by words of their names,
+// as in "avx2,onednn", must be there.
+func TestVariants(t *testing.T) {
+	names := strings.Join(slices.Collect(maps.Keys(backends(t, 1))), ", ")
+	for _, o := range variants {
+		t.Run(fmt.Sprintf("isa=%s gemm=%s", o.ISA, o.GEMM), func(t *testing.T) {
+			if _, err := cpu.New(o); err != nil {
+				t.Skipf("not tested here: %v", err)
+			}
+		})
+	}
+	for _, word := range strings.FieldsFunc(os.Getenv("SCIFLUX_CI"), func(r rune) bool { return r == ',' || r == ' ' }) {
+		if !slices.Contains(strings.Fields(strings.ReplaceAll(names, ",", "")), word) {
+			t.Errorf("SCIFLUX_CI asks for %s; this machine and build have %s", word, names)
+		}
+	}
+}
+
 func TestAgainstReference(t *testing.T) {
 	for name, e := range backends(t, 2) {
 		t.Run(name, func(t *testing.T) { enginetest.Run(t, e) })
+	}
+}
+
+func TestMemoryLimits(t *testing.T) {
+	for name := range backends(t, 2) {
+		t.Run(name, func(t *testing.T) {
+			enginetest.Limits(t, func(limit int64) engine.Backend { return open(t, name, limit) })
+		})
 	}
 }
 

@@ -286,6 +286,39 @@ func TestKernelPanicsBecomeErrors(t *testing.T) {
 	}
 }
 
+// TestLackOfMemoryIsAnError: whichever allocation of a pass fails, its error says that memory ran out, nothing is left
+// behind, and the graph gives the same bits afterwards.
+func TestLackOfMemoryIsAnError(t *testing.T) {
+	for _, memory := range []Memory{None, Selective, Full} {
+		b, g := reference.New(), built(t, memory)
+		want := replay(t, g, b, 0)
+		low := func() map[string]*engine.LowRank {
+			sums := map[string]*engine.LowRank{}
+			for key, a := range weights(0).Adapters {
+				sums[key] = &engine.LowRank{A: engine.Wrap(make([]float32, a.A.Len()), a.A.Len()), B: engine.Wrap(make([]float32, a.B.Len()), a.B.Len())}
+			}
+			return sums
+		}
+		ins := []*engine.Tensor{engine.Wrap(numbers(1, rows*width), rows, width), engine.Wrap(numbers(2, samples*width), samples, width)}
+		enginetest.Starve(t, b, func(be engine.Backend) error {
+			f := engine.Fused{Backend: be, Binding: weights(0)}
+			y, kept, err := g.Forward(f, ins, true)
+			if err != nil {
+				return err
+			}
+			defer be.Free(y)
+			dins, err := g.Backward(f, ins, kept, y, low(), true)
+			for _, d := range dins {
+				be.Free(d)
+			}
+			return err
+		})
+		if !same(replay(t, g, b, 0), want) {
+			t.Error("other bits after failures")
+		}
+	}
+}
+
 // TestWrongInputs are refused before anything runs.
 func TestWrongInputs(t *testing.T) {
 	g := built(t, None)

@@ -1,6 +1,8 @@
 package memory
 
 import (
+	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -175,6 +177,72 @@ func TestTensors(t *testing.T) {
 	p.ResetPeak()
 	if _, peak := p.Usage(); peak != 0 {
 		t.Errorf("peak %d after its reset", peak)
+	}
+}
+
+// full is the OutOfMemory that an allocation panics with.
+func full(p *Pool, n int64) (o *engine.OutOfMemory) {
+	var err error
+	func() {
+		defer engine.Guard(&err)
+		p.Free(p.Alloc(n))
+	}()
+	errors.As(err, &o)
+	return o
+}
+
+// TestLimit: a pool never has more in use than its limit, small blocks and large ones alike, says what was asked for, and
+// goes on as before when there is room again.
+func TestLimit(t *testing.T) {
+	const limit = 4 * LargeBytes
+	p := &Pool{Limit: limit}
+	var in []unsafe.Pointer
+	for _, n := range []int64{LargeBytes, 100, LargeBytes, 5000, LargeBytes} {
+		in = append(in, p.Alloc(n))
+	}
+	live, _ := p.Usage()
+	mapped := p.Mapped()
+	for _, n := range []int64{LargeBytes, limit, limit - live + 1, 1 << 50} {
+		if o := full(p, n); o == nil || o.Want != n || o.Live != live || o.Limit != limit || o.Cause != nil {
+			t.Errorf("%d bytes beside %d: %+v", n, live, o)
+		}
+	}
+	if after, _ := p.Usage(); after != live || p.Mapped() != mapped {
+		t.Errorf("%d bytes in use and %d mapped after failures, %d and %d before", after, p.Mapped(), live, mapped)
+	}
+	if o := full(p, 6000); o != nil {
+		t.Errorf("what fits is refused: %v", o)
+	}
+	for _, at := range in {
+		p.Free(at)
+	}
+	if o := full(p, limit); o != nil {
+		t.Errorf("the whole limit is refused to an empty pool: %v", o)
+	}
+}
+
+// TestWhatTheSystemRefuses: more than any address space is a typed error with the system's word, after the idle mappings
+// were given back, and the pool goes on.
+func TestWhatTheSystemRefuses(t *testing.T) {
+	p := &Pool{}
+	p.Free(p.Alloc(8 * LargeBytes))
+	if o := full(p, 1<<60); o == nil || o.Cause == nil || o.Want < 1<<60 {
+		t.Errorf("%+v", o)
+	}
+	if n := p.Mapped(); n != 0 {
+		t.Errorf("%d bytes stay mapped and idle", n)
+	}
+	if o := full(p, 8*LargeBytes); o != nil {
+		t.Error(o)
+	}
+}
+
+// TestSystemKnowsTheMachine: what the process could have is more than it uses here and less than any machine has.
+func TestSystemKnowsTheMachine(t *testing.T) {
+	if n := System(); n != 0 && (n < 64<<20 || n > 1<<50) {
+		t.Errorf("%d bytes", n)
+	} else if n == 0 && runtime.GOOS == "linux" {
+		t.Error("unknown on Linux")
 	}
 }
 

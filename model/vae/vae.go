@@ -122,8 +122,11 @@ func (v *VAE) Decode(ctx context.Context, latents *engine.Tensor) (*engine.Tenso
 }
 
 // run takes the samples of src through one half, in chunks, into dst.
-func (v *VAE) run(ctx context.Context, dst, src *engine.Tensor, pixels int, f func(*pass, *engine.Tensor) *engine.Tensor) error {
-	p := &pass{be: v.be, groups: v.Config.NormNumGroups}
+func (v *VAE) run(ctx context.Context, dst, src *engine.Tensor, pixels int, f func(*pass, *engine.Tensor) *engine.Tensor) (err error) {
+	defer engine.Guard(&err)
+	scope := engine.NewScope(v.be)
+	defer scope.Close()
+	p := &pass{be: scope, groups: v.Config.NormNumGroups}
 	b := src.Shape[0]
 	chunk := max(1, v.chunkPixels/pixels)
 	in, out := src.Len()/b, dst.Len()/b
@@ -132,11 +135,11 @@ func (v *VAE) run(ctx context.Context, dst, src *engine.Tensor, pixels int, f fu
 			return err
 		}
 		n := min(chunk, b-from)
-		x := v.be.Alloc(append([]int{n}, src.Shape[1:]...)...)
+		x := scope.Alloc(append([]int{n}, src.Shape[1:]...)...)
 		v.be.Upload(x, src.Floats()[from*in:(from+n)*in])
 		y := f(p, x)
 		v.be.Download(dst.Floats()[from*out:(from+n)*out], y)
-		v.be.Free(y)
+		scope.Free(y)
 	}
 	return nil
 }
