@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 )
@@ -89,6 +90,25 @@ func (v View) check(row, rows, col, cols int) {
 	if row < 0 || rows < 0 || row+rows > v.Rows || col < 0 || cols < 0 || col+cols > v.Cols {
 		panic(fmt.Sprintf("engine: rows %d+%d columns %d+%d of a %d×%d view", row, rows, col, cols, v.Rows, v.Cols))
 	}
+}
+
+// Values is the view's memory from its first value to its last, rows Stride values apart; nil when it has none. The error
+// says what is wrong with the view, or that its memory is not the host's.
+func (v View) Values() ([]float32, error) {
+	if v.Rows == 0 || v.Cols == 0 {
+		return nil, nil
+	}
+	if v.T == nil {
+		return nil, fmt.Errorf("view %d×%d of no tensor", v.Rows, v.Cols)
+	}
+	end := v.Offset + (v.Rows-1)*v.Stride + v.Cols
+	if v.Offset < 0 || v.Stride < v.Cols && v.Rows > 1 || end > v.T.Len() || !v.T.Host {
+		return nil, fmt.Errorf("view %d×%d stride %d at %d of a tensor %v", v.Rows, v.Cols, v.Stride, v.Offset, v.T.Shape)
+	}
+	if v.T.Addr == nil {
+		return nil, errors.New("tensor was freed")
+	}
+	return unsafe.Slice((*float32)(v.T.Addr), end)[v.Offset:], nil
 }
 
 // DType is how numbers are stored.

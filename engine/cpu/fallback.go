@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"unsafe"
 
 	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/engine/reference"
@@ -50,24 +49,24 @@ func (e *Backend) Linear(y, x engine.View, w *engine.Weight, bias []float32, bet
 	if bias != nil && len(bias) != w.Out {
 		panic(fmt.Sprintf("cpu: linear bias of %d values, want %d", len(bias), w.Out))
 	}
-	e.multiply(floats(y), reference.Operand(floats(x), w), reference.Operand(widened(w), w), bias, 1, beta)
+	e.multiply(reference.Of(y), reference.Operand(reference.Of(x), w), reference.Operand(reference.Widened(w), w), bias, 1, beta)
 }
 
 // LinearBack implements engine.Backend.
 func (e *Backend) LinearBack(dx, dy engine.View, w *engine.Weight, beta float32) {
-	e.multiply(floats(dx), reference.Operand(floats(dy), w), reference.Operand(widened(w), w).Transposed(), nil, 1, beta)
+	e.multiply(reference.Of(dx), reference.Operand(reference.Of(dy), w), reference.Operand(reference.Widened(w), w).Transposed(), nil, 1, beta)
 }
 
 // MatMul implements engine.Backend.
 func (e *Backend) MatMul(c, a engine.View, transA bool, b engine.View, transB bool, alpha, beta float32) {
-	left, right := floats(a), floats(b)
+	left, right := reference.Of(a), reference.Of(b)
 	if transA {
 		left = left.Transposed()
 	}
 	if !transB {
 		right = right.Transposed()
 	}
-	e.multiply(floats(c), left, right, nil, alpha, beta)
+	e.multiply(reference.Of(c), left, right, nil, alpha, beta)
 }
 
 // multiply: c = alpha·a·bᵀ + bias + beta·c in tiles of 4×2 values that share their loads.
@@ -121,31 +120,4 @@ func tile(a reference.Matrix[float32], i int, b reference.Matrix[float32], j int
 		s31 += a3[p] * z
 	}
 	return [4][2]float32{{s00, s01}, {s10, s11}, {s20, s21}, {s30, s31}}
-}
-
-// floats is a view as a matrix.
-func floats(v engine.View) reference.Matrix[float32] {
-	m := reference.Matrix[float32]{Rows: v.Rows, Cols: v.Cols, Stride: v.Stride}
-	if v.T == nil || v.Rows == 0 || v.Cols == 0 {
-		return m
-	}
-	if v.Offset < 0 || v.Offset+(v.Rows-1)*v.Stride+v.Cols > v.T.Len() || !v.T.Host {
-		panic(fmt.Sprintf("cpu: view %d×%d stride %d at %d of a tensor %v", v.Rows, v.Cols, v.Stride, v.Offset, v.T.Shape))
-	}
-	m.Data = unsafe.Slice((*float32)(v.T.Addr), v.T.Len())[v.Offset:]
-	return m
-}
-
-// widened is a weight in float32.
-func widened(w *engine.Weight) reference.Matrix[float32] {
-	if w.BF16 == nil {
-		return reference.Matrix[float32]{Data: w.F32, Rows: w.Out, Cols: w.In, Stride: w.Stride}
-	}
-	m := reference.Zeros[float32](w.Out, w.In)
-	for i := range w.Out {
-		for j, v := range w.BF16[i*w.Stride:][:w.In] {
-			m.Data[i*w.In+j] = reference.Widen(v)
-		}
-	}
-	return m
 }

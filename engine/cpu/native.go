@@ -244,19 +244,11 @@ func address[E any](s []E) C.addr { return C.addr(uintptr(unsafe.Pointer(unsafe.
 
 // origin checks a view and returns the address of its first value, 0 when it has none.
 func origin(op string, v engine.View) C.addr {
-	if v.Rows == 0 || v.Cols == 0 {
-		return 0
+	values, err := v.Values()
+	if err != nil {
+		panic(fmt.Sprintf("cpu: %s: %v", op, err))
 	}
-	if v.T == nil {
-		panic(fmt.Sprintf("cpu: %s: view %d×%d of no tensor", op, v.Rows, v.Cols))
-	}
-	if v.Offset < 0 || v.Stride < v.Cols && v.Rows > 1 || v.Offset+(v.Rows-1)*v.Stride+v.Cols > v.T.Len() || !v.T.Host {
-		panic(fmt.Sprintf("cpu: %s: view %d×%d stride %d at %d of a tensor %v", op, v.Rows, v.Cols, v.Stride, v.Offset, v.T.Shape))
-	}
-	if v.T.Addr == nil {
-		panic("cpu: " + op + ": tensor was freed")
-	}
-	return C.addr(uintptr(v.T.Addr)) + C.addr(4*v.Offset)
+	return address(values)
 }
 
 // want panics unless the view is rows×cols.

@@ -2,7 +2,6 @@ package reference
 
 import (
 	"fmt"
-	"unsafe"
 
 	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/engine/memory"
@@ -52,20 +51,23 @@ func transfer(dst, src []float32) {
 
 // matrix is a view as a Matrix; a view without tensor is the zero Matrix.
 func matrix(v engine.View) Matrix[float32] {
-	m := Matrix[float32]{Rows: v.Rows, Cols: v.Cols, Stride: v.Stride}
-	if v.T == nil || v.Rows == 0 || v.Cols == 0 {
-		return m
+	if v.T == nil {
+		return Matrix[float32]{Rows: v.Rows, Cols: v.Cols, Stride: v.Stride}
 	}
-	n := (v.Rows-1)*v.Stride + v.Cols
-	if v.Offset < 0 || v.Stride < v.Cols && v.Rows > 1 || v.Offset+n > v.T.Len() || !v.T.Host {
-		panic(fmt.Sprintf("reference: view %d×%d stride %d at %d of a tensor %v", v.Rows, v.Cols, v.Stride, v.Offset, v.T.Shape))
-	}
-	m.Data = unsafe.Slice((*float32)(v.T.Addr), v.T.Len())[v.Offset:]
-	return m
+	return Of(v)
 }
 
-// dense is a weight as a float32 matrix, widened when it is stored as bfloat16.
-func dense(w *engine.Weight) Matrix[float32] {
+// Of is a view as a Matrix.
+func Of(v engine.View) Matrix[float32] {
+	values, err := v.Values()
+	if err != nil {
+		panic(fmt.Sprintf("reference: %v", err))
+	}
+	return Matrix[float32]{Data: values, Rows: v.Rows, Cols: v.Cols, Stride: v.Stride}
+}
+
+// Widened is a weight as a float32 matrix, widened when it is stored as bfloat16.
+func Widened(w *engine.Weight) Matrix[float32] {
 	if w.BF16 == nil {
 		return Matrix[float32]{Data: w.F32, Rows: w.Out, Cols: w.In, Stride: w.Stride}
 	}
@@ -108,12 +110,12 @@ func attention(a *engine.Attention) *Attention[float32] {
 
 // Linear implements engine.Backend.
 func (*Backend) Linear(y, x engine.View, w *engine.Weight, bias []float32, beta float32) {
-	Linear(matrix(y), Operand(matrix(x), w), Operand(dense(w), w), bias, beta)
+	Linear(matrix(y), Operand(matrix(x), w), Operand(Widened(w), w), bias, beta)
 }
 
 // LinearBack implements engine.Backend.
 func (*Backend) LinearBack(dx, dy engine.View, w *engine.Weight, beta float32) {
-	LinearBack(matrix(dx), Operand(matrix(dy), w), Operand(dense(w), w), beta)
+	LinearBack(matrix(dx), Operand(matrix(dy), w), Operand(Widened(w), w), beta)
 }
 
 // MatMul implements engine.Backend.
@@ -189,7 +191,7 @@ func (*Backend) AttendBack(dq, dk, dv, do, o, q, k, v engine.View, a *engine.Att
 
 // Convolve implements engine.Backend.
 func (*Backend) Convolve(y, x *engine.Tensor, w *engine.Weight, bias []float32, c engine.Conv) {
-	Convolve(images(y), images(x), dense(w), bias, c)
+	Convolve(images(y), images(x), Widened(w), bias, c)
 }
 
 // GroupNorm implements engine.Backend.
