@@ -123,10 +123,12 @@ NOINLINE void weighted_sum(const head *a, float *o, const float *p, const float 
   }
 }
 
+// attend_scratch is the floats that attend or attend_back lays out below.
 long NAME(attend_scratch)(const attend_args *g, int back) {
   head a = head_of(g, 0);
-  long rows = (a.len + 2 * MR) * a.dim, panels = a.span * a.len + a.dim * a.keys, tile = g->tile * (a.keys + a.span);
-  return back ? 4 * rows + 2 * panels + 2 * tile + 3 * g->tile * a.span : 2 * rows + panels + tile;
+  long rows = (a.len + 2 * MR) * a.dim, keys = a.dim * a.keys, values = a.span * a.len, tile = g->tile;
+  if (back) return 4 * rows + 2 * keys + values + tile * (2 * a.keys + 3 * a.span);
+  return 2 * rows + keys + values + tile * (a.keys + a.span);
 }
 
 void NAME(attend)(const attend_args *g, long index, float *w) {

@@ -210,8 +210,11 @@ func (e *Backend) multiplyOwn(p product) {
 	width := min(even(p.n, gemmWidth, nr), gemmWidth)
 	// Rows read in place are fine while one run of k covers them; longer rows lie too far apart for the caches.
 	pack := p.narrow || p.k > gemmDepth && p.n >= 4*nr || p.a.cols != 1 && p.n > 8*nr
-	panels := ceil(width, nr) * nr * depth
-	s := e.take(panels + ceil(p.m, mr)*mr*depth)
+	panels, strips := ceil(width, nr)*nr*depth, 0
+	if pack {
+		strips = ceil(p.m, mr) * mr * depth
+	}
+	s := e.take(panels + strips)
 	defer e.give(s)
 	for k := 0; k < p.k; k += depth {
 		for j := 0; j < p.n; j += width {

@@ -22,7 +22,7 @@ INLINE conv_copy copy_of(const conv_args *g) {
 
 long NAME(convolve_scratch)(const conv_args *g) {
   conv_copy k = copy_of(g);
-  return k.channels * k.plane + V; // the last register may begin at the last value
+  return k.channels * k.plane + V - 1; // the last register may begin at the last value
 }
 
 // copy_line copies one input line (none outside the image) with zeros around it.

@@ -146,6 +146,12 @@ func products() []operation {
 			b.keep(y)
 		}
 	}
+	rounded := func(b *bench, m, n, k int) {
+		x, w, y := b.view(m, k), b.weight(n, k, false), b.blank(m, n)
+		w.Compute = engine.BFloat16
+		b.e.Linear(y, x, w, nil, 0)
+		b.keep(y)
+	}
 	back := func(half bool) func(b *bench, m, n, k int) {
 		return func(b *bench, m, n, k int) {
 			dy, w, dx := b.view(m, n), b.weight(n, k, half), b.blank(m, k)
@@ -168,7 +174,7 @@ func products() []operation {
 	}
 	return []operation{
 		{"linear", linear(false, false, false)}, {"linear with bias", linear(false, true, false)}, {"linear added", linear(false, true, true)},
-		{"bfloat16 linear", linear(true, true, false)}, {"linear back", back(false)}, {"bfloat16 linear back", back(true)},
+		{"bfloat16 linear", linear(true, true, false)}, {"linear in bfloat16", rounded}, {"linear back", back(false)}, {"bfloat16 linear back", back(true)},
 		{"matmul", matmul(false, false)}, {"matmul a transposed", matmul(true, false)}, {"matmul b transposed", matmul(false, true)},
 		{"matmul both transposed", matmul(true, true)},
 		{"transpose", func(b *bench, m, n, _ int) {

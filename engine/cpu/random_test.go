@@ -2,6 +2,8 @@ package cpu_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -120,5 +122,36 @@ func TestRowsOfAnyShape(t *testing.T) {
 			b.e.GateBack(dx, one, g, x, scale, per)
 			b.keep(dx, one)
 		})
+	})
+}
+
+// TestAnyOperationAnywhere: an operation, a size, a place in memory, a variant and a number of threads that are drawn: the
+// numbers are the reference's and the bits those of the same variant with one thread on dense operands.
+func TestAnyOperationAnywhere(t *testing.T) {
+	counts := []int{1, 2, 3, 4, 7}
+	byCount := map[int]map[string]engine.Backend{}
+	for _, c := range counts {
+		byCount[c] = backends(t, c)
+	}
+	names := slices.Sorted(maps.Keys(byCount[1]))
+	all, ref := operations(), reference.New()
+	rapid.Check(t, func(t *rapid.T) {
+		from := func(name string, high int) int { return rapid.IntRange(0, high).Draw(t, name) }
+		op := all[from("operation", len(all)-1)]
+		name, threads := rapid.SampledFrom(names).Draw(t, "variant"), rapid.SampledFrom(counts).Draw(t, "threads")
+		m, n, k, seed := from("m", 90), from("n", 320), from("k", 400), rapid.Uint64().Draw(t, "seed")
+		result := func(e engine.Backend, skip, gap int) []float32 {
+			b := newBench(e, seed)
+			b.skip, b.gap = skip, gap
+			op.run(b, m, n, k)
+			return b.finish()
+		}
+		got := result(byCount[threads][name], from("skip", 9), from("gap", 9))
+		if !slices.Equal(bits(got), bits(result(byCount[1][name], 0, 0))) {
+			t.Fatalf("%s, %s of %d×%d×%d: other bits than alone on dense operands", name, op.name, m, n, k)
+		}
+		if far := farthest(got, result(ref, 0, 0)); far > tolerance(n) {
+			t.Fatalf("%s, %s of %d×%d×%d: off by %.3g of the largest value", name, op.name, m, n, k, far)
+		}
 	})
 }
