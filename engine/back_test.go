@@ -148,7 +148,8 @@ func drawRuns(t *rapid.T, cols int) (ms []engine.Modulation[*engine.Tensor], row
 	chunks := rapid.Permutation([]int{0, 1, 2})
 	for i := range 2 {
 		per, order := rapid.IntRange(i, 3).Draw(t, "rows of a sample"), chunks.Draw(t, "chunks")
-		ms = append(ms, engine.Modulation[*engine.Tensor]{Rows: samples * per, PerSample: per, By: by, Shift: order[0], Scale: order[1], Gate: order[2]})
+		ms = append(ms, engine.Modulation[*engine.Tensor]{Rows: samples * per, PerSample: per, By: by, Shift: order[0], Scale: order[1],
+			Gate: order[2]})
 		rows += samples * per
 		if rapid.Bool().Draw(t, "a matrix of its own") {
 			by = tensor(6, samples, 3*cols)
@@ -226,7 +227,8 @@ func TestEagerKeepsItsBooks(t *testing.T) {
 	e.Bind(&engine.Binding{Layers: map[string]engine.Layer{"wide": {Weight: &engine.Weight{Out: 18, In: 6, Stride: 6, F32: numbers(3, 108)}}}})
 	text := func() *engine.Tensor {
 		n := e.Modulate(x, m)
-		o := e.Attend(e.Project([]engine.Segment{{Rows: 4, Layers: []string{"wide"}}}, n), engine.Heads{Layout: engine.Layout{B: 2, N: 2}, Heads: 3, Dim: 2})
+		o := e.Attend(e.Project([]engine.Segment{{Rows: 4, Layers: []string{"wide"}}}, n), engine.Heads{Layout: engine.Layout{B: 2, N: 2},
+			Heads: 3, Dim: 2})
 		return e.Add(e.GateAdd(x, e.Activate(o, engine.GELU), m), e.Stack(e.Rows(x, 0, 1), e.Rows(x, 1, 3)))
 	}
 	y := text()

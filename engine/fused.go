@@ -241,7 +241,8 @@ func chunk(m *Tensor, i, width int) View { return All(m).ColRange(i*width, width
 func (f Fused) Modulate(y, x *Tensor, ms []Modulation[*Tensor]) {
 	row, c := 0, x.Cols()
 	for _, m := range ms {
-		f.Backend.Modulate(All(y).RowRange(row, m.Rows), All(x).RowRange(row, m.Rows), chunk(m.By, m.Shift, c), chunk(m.By, m.Scale, c), m.PerSample)
+		shift, scale := chunk(m.By, m.Shift, c), chunk(m.By, m.Scale, c)
+		f.Backend.Modulate(All(y).RowRange(row, m.Rows), All(x).RowRange(row, m.Rows), shift, scale, m.PerSample)
 		row += m.Rows
 	}
 }
@@ -290,7 +291,8 @@ func (f Fused) eachUse(dby, x, dy *Tensor, ms []Modulation[*Tensor], uses []bool
 func (f Fused) GateAdd(y, s, x *Tensor, ms []Modulation[*Tensor]) {
 	row, c := 0, x.Cols()
 	for _, m := range ms {
-		f.Backend.GateAdd(All(y).RowRange(row, m.Rows), All(s).RowRange(row, m.Rows), All(x).RowRange(row, m.Rows), chunk(m.By, m.Gate, c), m.PerSample)
+		part := func(t *Tensor) View { return All(t).RowRange(row, m.Rows) }
+		f.Backend.GateAdd(part(y), part(s), part(x), chunk(m.By, m.Gate, c), m.PerSample)
 		row += m.Rows
 	}
 }

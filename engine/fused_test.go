@@ -34,7 +34,8 @@ type joint struct {
 }
 
 func drawJoint(t *rapid.T) joint {
-	j := joint{binding: &engine.Binding{Layers: map[string]engine.Layer{}, Stacked: map[string]engine.Layer{}, Adapters: map[string]*engine.LowRank{}}}
+	j := joint{binding: &engine.Binding{Layers: map[string]engine.Layer{}, Stacked: map[string]engine.Layer{},
+		Adapters: map[string]*engine.LowRank{}}}
 	outs := rapid.SliceOfN(rapid.IntRange(1, 4), 1, 3).Draw(t, "outs")
 	widths := rapid.SliceOfN(rapid.IntRange(1, 5), 1, 2).Draw(t, "widths")
 	for _, w := range widths {
@@ -48,7 +49,8 @@ func drawJoint(t *rapid.T) joint {
 		for i, out := range outs {
 			name := string(rune('a'+s)) + string(rune('0'+i))
 			seg.Layers = append(seg.Layers, name)
-			j.binding.Layers[name] = engine.Layer{Weight: &engine.Weight{Out: out, In: j.in, Stride: j.in, F32: numbers(seed, out*j.in)}, Bias: numbers(seed+1, out)}
+			j.binding.Layers[name] = engine.Layer{Weight: &engine.Weight{Out: out, In: j.in, Stride: j.in, F32: numbers(seed, out*j.in)},
+				Bias: numbers(seed+1, out)}
 			r := rapid.IntRange(0, 2).Draw(t, "rank")
 			low.Ranks, low.Scales = append(low.Ranks, r), append(low.Scales, float32(i)+0.5)
 			nb += r * out

@@ -3,7 +3,7 @@ package engine
 // Ops is the vocabulary in which a model that may need gradients is written, once, for every way of running it: at once
 // on a Backend (Eager), as a graph that is differentiated and replayed (engine/graph), or on a test's own numbers. V is
 // what stands for a matrix there. Layers and norms are named by their path inside the current block (attn.to_q); which
-// weights the names mean is a Binding, so one text and one compiled graph serve all blocks of a kind.
+// weights the names mean is a Binding, so one function and one compiled graph serve all blocks of a kind.
 type Ops[V any] interface {
 	// Project multiplies each segment's rows by its layers, whose outputs lie side by side as columns. Several xs lie side
 	// by side as input columns of every layer.

@@ -70,7 +70,8 @@ func (e *Backend) Linear(y, x engine.View, w *engine.Weight, bias []float32, bet
 	if bias != nil && len(bias) != w.Out {
 		panic(fmt.Sprintf("cpu: linear bias of %d values, want %d", len(bias), w.Out))
 	}
-	p := product{m: x.Rows, n: w.Out, k: w.In, c: origin("linear", y), ldc: y.Stride, alpha: 1, add: adds(beta), narrow: w.Compute == engine.BFloat16}
+	p := product{m: x.Rows, n: w.Out, k: w.In, c: origin("linear", y), ldc: y.Stride, alpha: 1, add: adds(beta)}
+	p.narrow = w.Compute == engine.BFloat16
 	p.a = left{origin("linear", x), x.Stride, 1}
 	p.b = weight(w, true)
 	if bias != nil {
@@ -87,7 +88,8 @@ func (e *Backend) Linear(y, x engine.View, w *engine.Weight, bias []float32, bet
 func (e *Backend) LinearBack(dx, dy engine.View, w *engine.Weight, beta float32) {
 	want("linear back input", dy, dx.Rows, w.Out)
 	want("linear back output", dx, dy.Rows, w.In)
-	p := product{m: dy.Rows, n: w.In, k: w.Out, c: origin("linear back", dx), ldc: dx.Stride, alpha: 1, add: adds(beta), narrow: w.Compute == engine.BFloat16}
+	p := product{m: dy.Rows, n: w.In, k: w.Out, c: origin("linear back", dx), ldc: dx.Stride, alpha: 1, add: adds(beta)}
+	p.narrow = w.Compute == engine.BFloat16
 	p.a = left{origin("linear back", dy), dy.Stride, 1}
 	p.b = weight(w, false)
 	e.multiply(p)

@@ -26,8 +26,8 @@ func images(op string, t *engine.Tensor) (b, c, h, w int, at C.addr) {
 func (e *Backend) Convolve(y, x *engine.Tensor, w *engine.Weight, bias []float32, c engine.Conv) {
 	b, in, h, width, from := images("convolve", x)
 	yb, out, outH, outW, to := images("convolve output", y)
-	if yb != b || out != w.Out || w.In != in*c.Kernel*c.Kernel || c.Stride < 1 || c.Kernel > C.CONV_SIDE || outH != outputSize(h, c.Top+c.Bottom, c) ||
-		outW != outputSize(width, c.Left+c.Right, c) {
+	if yb != b || out != w.Out || w.In != in*c.Kernel*c.Kernel || c.Stride < 1 || c.Kernel > C.CONV_SIDE ||
+		outH != outputSize(h, c.Top+c.Bottom, c) || outW != outputSize(width, c.Left+c.Right, c) {
 		panic(fmt.Sprintf("cpu: convolve %v by %d×%d (%+v) into %v", x.Shape, w.Out, w.In, c, y.Shape))
 	}
 	if y.Len() == 0 {

@@ -174,7 +174,8 @@ func products() []operation {
 	}
 	return []operation{
 		{"linear", linear(false, false, false)}, {"linear with bias", linear(false, true, false)}, {"linear added", linear(false, true, true)},
-		{"bfloat16 linear", linear(true, true, false)}, {"linear in bfloat16", rounded}, {"linear back", back(false)}, {"bfloat16 linear back", back(true)},
+		{"bfloat16 linear", linear(true, true, false)}, {"linear in bfloat16", rounded}, {"linear back", back(false)}, {"bfloat16 linear back",
+			back(true)},
 		{"matmul", matmul(false, false)}, {"matmul a transposed", matmul(true, false)}, {"matmul b transposed", matmul(false, true)},
 		{"matmul both transposed", matmul(true, true)},
 		{"transpose", func(b *bench, m, n, _ int) {

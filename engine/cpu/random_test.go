@@ -65,7 +65,8 @@ func TestAttentionOfAnyShape(t *testing.T) {
 	all := backends(t, 2)
 	rapid.Check(t, func(t *rapid.T) {
 		from := func(name string, low, high int) int { return rapid.IntRange(low, high).Draw(t, name) }
-		a := engine.Attention{Layout: engine.Layout{B: from("B", 1, 3), T: from("T", 0, 40), N: from("N", 1, 70)}, Heads: from("H", 1, 3), Scale: 0.5}
+		a := engine.Attention{Layout: engine.Layout{B: from("B", 1, 3), T: from("T", 0, 40), N: from("N", 1, 70)}, Heads: from("H", 1, 3),
+			Scale: 0.5}
 		a.Dim = 2 * from("D/2", 1, 20)
 		a.Causal = rapid.Bool().Draw(t, "causal")
 		bias, norm, rotate := rapid.Bool().Draw(t, "bias"), rapid.Bool().Draw(t, "norm"), rapid.Bool().Draw(t, "rotate")
@@ -97,7 +98,8 @@ func TestAttentionOfAnyShape(t *testing.T) {
 func TestRowsOfAnyShape(t *testing.T) {
 	all := backends(t, 2)
 	rapid.Check(t, func(t *rapid.T) {
-		samples, per, cols := rapid.IntRange(1, 4).Draw(t, "samples"), rapid.IntRange(1, 30).Draw(t, "rows"), rapid.IntRange(8, 150).Draw(t, "cols")
+		samples, per, cols := rapid.IntRange(1, 4).Draw(t, "samples"), rapid.IntRange(1, 30).Draw(t, "rows"), rapid.IntRange(8, 150).Draw(t,
+			"cols")
 		rows, beta := samples*per, float32(rapid.IntRange(0, 1).Draw(t, "beta"))
 		affine := rapid.Bool().Draw(t, "affine")
 		against(t, all, fmt.Sprintf("%d samples of %d rows, %d columns, beta %v", samples, per, cols, beta), func(b *bench) {

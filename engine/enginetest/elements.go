@@ -41,7 +41,9 @@ func elements(b *bench) {
 // extremes puts huge, tiny and broken numbers through the activations and norms.
 func extremes(b *bench) {
 	inf := float32(math.Inf(1))
-	special := []float32{0, -0.001, 3e-39, 1, -1, 5, -5, 12.5, -12.5, 30, -30, 90, -90, 1e4, -1e4, 1e20, -1e20, 3e38, -3e38, float32(math.NaN())}
+	special := []float32{
+		0, -0.001, 3e-39, 1, -1, 5, -5, 12.5, -12.5, 30, -30, 90, -90, 1e4, -1e4, 1e20, -1e20, 3e38, -3e38, float32(math.NaN()),
+	}
 	for f := engine.GELUTanh; f <= engine.SiLU; f++ {
 		x, y, one := b.tensor("x", len(special)), b.tensor("y", len(special)), b.tensor("dy", len(special))
 		ones := make([]float32, len(special))
@@ -61,7 +63,8 @@ func extremes(b *bench) {
 		b.e.Download(got, y.got)
 		for i, v := range special {
 			want := max(v, 0)
-			if math.Abs(float64(v)) >= 30 && v == v && math.Abs(float64(got[i]-want)) > 1e-6*float64(want)+1e-6 || (got[i] != got[i]) != (v != v) || got[i] == inf {
+			far := math.Abs(float64(v)) >= 30 && v == v && math.Abs(float64(got[i]-want)) > 1e-6*float64(want)+1e-6
+			if far || (got[i] != got[i]) != (v != v) || got[i] == inf {
 				b.t.Errorf("activation %d of %g is %g", f, v, got[i])
 			}
 		}

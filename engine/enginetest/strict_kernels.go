@@ -109,7 +109,8 @@ func (s *strict) Attend(o, q, k, v engine.View, a *engine.Attention) {
 }
 
 func (s *strict) AttendBack(dq, dk, dv, do, o, q, k, v engine.View, a *engine.Attention) {
-	s.check("AttendBack", append(tables(a), out("dq", dq), out("dk", dk), out("dv", dv), in("do", do), in("o", o), in("q", q), in("k", k), in("v", v))...)
+	s.check("AttendBack", append(tables(a),
+		out("dq", dq), out("dk", dk), out("dv", dv), in("do", do), in("o", o), in("q", q), in("k", k), in("v", v))...)
 	s.Backend.AttendBack(dq, dk, dv, do, o, q, k, v, a)
 }
 

@@ -48,7 +48,8 @@ func TestStrictRefuses(t *testing.T) {
 		"part [6] of a tensor [4 6] is freed": func() { be.Free(engine.Slice(x, 0, 6)) },
 		"a tensor [4 6] is freed twice":       func() { be.Free(gone) },
 		"Linear: x, 2×3 of a tensor [6], was no": func() {
-			be.Linear(engine.View{T: x, Rows: 2, Cols: 2, Stride: 2}, engine.View{T: engine.Wrap(make([]float32, 6), 6), Rows: 2, Cols: 3, Stride: 3}, nil, nil, 0)
+			be.Linear(engine.View{T: x, Rows: 2, Cols: 2, Stride: 2}, engine.View{T: engine.Wrap(make([]float32, 6), 6), Rows: 2, Cols: 3,
+				Stride: 3}, nil, nil, 0)
 		},
 	} {
 		if why := refusal(call); !strings.Contains(why, says) {

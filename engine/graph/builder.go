@@ -18,7 +18,7 @@ type Value struct {
 func (v Value) rows() int { return v.node.Shape()[0] }
 func (v Value) cols() int { return v.node.Shape()[1] }
 
-// builder writes a text over engine.Ops into a graph.
+// builder writes a function over engine.Ops into a graph.
 type builder struct {
 	graph   *gorgonia.ExprGraph
 	weights *engine.Binding // of one block of the kind, for shapes
@@ -51,7 +51,7 @@ type operation struct {
 	name       string
 	rows, cols int
 	cheap      bool
-	run        func(f engine.Fused, in []*engine.Tensor, out *engine.Tensor)
+	run        kernels
 	diff       func(out, grad *gorgonia.Node) gorgonia.Nodes
 	noGradient int // so many first inputs get no gradient from this operation, though one flows back through them
 }
@@ -73,7 +73,7 @@ func (b *builder) apply(o operation, in ...Value) Value {
 }
 
 // back applies an operation of the backward pass; nothing is differentiated twice.
-func (b *builder) back(name string, rows, cols int, run func(f engine.Fused, in []*engine.Tensor, out *engine.Tensor), in ...*gorgonia.Node) *gorgonia.Node {
+func (b *builder) back(name string, rows, cols int, run kernels, in ...*gorgonia.Node) *gorgonia.Node {
 	values := make([]Value, len(in))
 	for i, n := range in {
 		values[i] = Value{node: n}
@@ -166,9 +166,10 @@ func (b *builder) projectBack(name string, segs []engine.Segment, xs []Value, pa
 	grads := make(gorgonia.Nodes, 0, len(xs)+2*len(pairs))
 	var us, as gorgonia.Nodes
 	for _, p := range pairs {
-		us = append(us, b.back("gradient of x·Aᵀ "+p.name, p.t.rows(), p.t.cols(), func(f engine.Fused, in []*engine.Tensor, out *engine.Tensor) {
+		down := func(f engine.Fused, in []*engine.Tensor, out *engine.Tensor) {
 			f.BackDown(out, segs, p.segment, in[0], in[1])
-		}, dy, p.b.node))
+		}
+		us = append(us, b.back("gradient of x·Aᵀ "+p.name, p.t.rows(), p.t.cols(), down, dy, p.b.node))
 		as = append(as, p.a.node)
 	}
 	first := 0
@@ -184,9 +185,10 @@ func (b *builder) projectBack(name string, segs []engine.Segment, xs []Value, pa
 		}, append(append(gorgonia.Nodes{dy}, us...), as...)...))
 	}
 	for i, p := range pairs {
-		grads = append(grads, us[i], b.back("gradient of B "+p.name, p.b.rows(), 1, func(f engine.Fused, in []*engine.Tensor, out *engine.Tensor) {
+		up := func(f engine.Fused, in []*engine.Tensor, out *engine.Tensor) {
 			f.BackB(out, segs, p.segment, in[0], in[1])
-		}, dy, p.t.node))
+		}
+		grads = append(grads, us[i], b.back("gradient of B "+p.name, p.b.rows(), 1, up, dy, p.t.node))
 	}
 	return grads
 }

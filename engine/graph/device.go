@@ -67,7 +67,7 @@ func (d *device) direct(id int) (err error) {
 		return nil
 	}
 	defer d.guard(n.op.name, &err)
-	d.step(id, n.in, n.op.kernels(d))
+	d.step(id, n.in, n.op.on(d))
 	return nil
 }
 

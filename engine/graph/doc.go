@@ -1,4 +1,4 @@
-// Package graph runs a text written over engine.Ops as Gorgonia graphs: built and differentiated once for a kind of block,
+// Package graph runs a function written over engine.Ops as Gorgonia graphs: built and differentiated once for a kind of block,
 // compiled into a forward program and programs of gradients, and replayed for every block of that kind. It is the only
 // importer of gorgonia.org.
 //

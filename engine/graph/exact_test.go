@@ -112,7 +112,8 @@ func (e *exact) Modulate(x matrix64, ms ...engine.Modulation[matrix64]) matrix64
 	row := 0
 	for _, m := range ms {
 		if m.Rows > 0 {
-			reference.Modulate(cutRows(y, row, m.Rows), cutRows(x, row, m.Rows), m.By.Columns(m.Shift*x.Cols, x.Cols), m.By.Columns(m.Scale*x.Cols, x.Cols), m.PerSample)
+			reference.Modulate(cutRows(y, row, m.Rows), cutRows(x, row, m.Rows), m.By.Columns(m.Shift*x.Cols, x.Cols),
+				m.By.Columns(m.Scale*x.Cols, x.Cols), m.PerSample)
 		}
 		row += m.Rows
 	}
@@ -124,7 +125,8 @@ func (e *exact) GateAdd(s, x matrix64, ms ...engine.Modulation[matrix64]) matrix
 	row := 0
 	for _, m := range ms {
 		if m.Rows > 0 {
-			reference.GateAdd(cutRows(y, row, m.Rows), cutRows(s, row, m.Rows), cutRows(x, row, m.Rows), m.By.Columns(m.Gate*x.Cols, x.Cols), m.PerSample)
+			reference.GateAdd(cutRows(y, row, m.Rows), cutRows(s, row, m.Rows), cutRows(x, row, m.Rows), m.By.Columns(m.Gate*x.Cols, x.Cols),
+				m.PerSample)
 		}
 		row += m.Rows
 	}

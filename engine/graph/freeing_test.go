@@ -7,7 +7,7 @@ import (
 	"github.com/sciflux/sciflux/engine/reference"
 )
 
-// The text of these tests is a chain of equal matrices, so that memory can be counted in matrices: square layers and
+// The function of these tests is a chain of equal matrices, so that memory can be counted in matrices: square layers and
 // activations in turn. A matrix of 64×64 is a size class of the pool exactly.
 const (
 	side = 64
@@ -26,7 +26,8 @@ func chain(n int) func(o engine.Ops[Value], in []Value) Value {
 }
 
 func square() *engine.Binding {
-	return &engine.Binding{Layers: map[string]engine.Layer{"square": {Weight: &engine.Weight{Out: side, In: side, Stride: side, F32: numbers(1, side*side)}}}}
+	return &engine.Binding{Layers: map[string]engine.Layer{"square": {Weight: &engine.Weight{Out: side, In: side, Stride: side,
+		F32: numbers(1, side*side)}}}}
 }
 
 // counted is what a pass over a chain holds, in matrices beside the input and the gradient that comes in.
@@ -107,7 +108,8 @@ func TestMemoryOfAChain(t *testing.T) {
 func TestActivationsAreComputedAgain(t *testing.T) {
 	w := square()
 	w.Layers["second"] = w.Layers["square"]
-	w.Adapters = map[string]*engine.LowRank{"second": {A: engine.Wrap(numbers(4, 2*side), 2, side), B: engine.Wrap(numbers(5, 2*side), 2*side), Ranks: []int{2}, Scales: []float32{1}}}
+	w.Adapters = map[string]*engine.LowRank{"second": {A: engine.Wrap(numbers(4, 2*side), 2, side), B: engine.Wrap(numbers(5, 2*side),
+		2*side), Ranks: []int{2}, Scales: []float32{1}}}
 	write := func(o engine.Ops[Value], in []Value) Value {
 		seg := func(name string) []engine.Segment { return []engine.Segment{{Rows: side, Layers: []string{name}}} }
 		return o.Project(seg("second"), o.Activate(o.Project(seg("square"), in[0]), engine.GELU))

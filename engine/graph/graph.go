@@ -9,7 +9,7 @@ import (
 	"github.com/sciflux/sciflux/engine"
 )
 
-// Input declares a matrix that a text is given. Grad asks that its gradient can be had.
+// Input declares a matrix that a function is given. Grad asks that its gradient can be had.
 type Input struct {
 	Name       string
 	Rows, Cols int
@@ -28,7 +28,7 @@ type Graph struct {
 	ids      map[*gorgonia.Node]int
 	inputs   []Input
 	adapters []string       // first layers of the segments that have an adapter
-	output   int            // node of the text's result
+	output   int            // node of the function's result
 	grads    map[string]int // node of the gradient of an input, by its name
 	forward  *program
 	// The gradient programs, nil where there is nothing to compute: of the declared inputs and the adapters, and of the
@@ -38,9 +38,12 @@ type Graph struct {
 
 const gradient = "gradient of output"
 
-// Build writes text as a graph. weights are those of any block of the kind: only shapes and the presence of adapters
-// matter. text must depend on nothing but its arguments.
-func Build(weights *engine.Binding, inputs []Input, memory Memory, text func(o engine.Ops[Value], in []Value) Value) (g *Graph, err error) {
+// Function is what a graph computes, written over operations.
+type Function = func(o engine.Ops[Value], in []Value) Value
+
+// Build writes function as a graph. weights are those of any block of the kind: only shapes and the presence of adapters
+// matter. function must depend on nothing but its arguments.
+func Build(weights *engine.Binding, inputs []Input, memory Memory, function Function) (g *Graph, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			g, err = nil, fmt.Errorf("build graph: %v", p)
@@ -51,7 +54,7 @@ func Build(weights *engine.Binding, inputs []Input, memory Memory, text func(o e
 	for i, in := range inputs {
 		values[i] = b.leaf(in.Name, in.Rows, in.Cols, in.Grad)
 	}
-	out := text(b, values)
+	out := function(b, values)
 	g = &Graph{memory: memory, graph: b.graph, inputs: inputs, grads: map[string]int{}, ids: map[*gorgonia.Node]int{}}
 	forward := slices.Clone(b.graph.AllNodes())
 	grads, err := differentiate(b, out)
@@ -209,7 +212,7 @@ func (g *Graph) gradients(all bool) (*program, error) {
 	return p, nil
 }
 
-// need plans the operations that the value of node id is made of. A text may hold others, whose results it does not use;
+// need plans the operations that the value of node id is made of. A function may hold others, whose results it does not use;
 // the machine does not run those, so they must not count as readers.
 func (g *Graph) need(id int) {
 	n := g.dev.nodes[id]
@@ -245,7 +248,7 @@ func (g *Graph) plan(p *program) {
 	}
 }
 
-// Forward computes the text's result, which belongs to the caller. ins are the declared inputs. When kept is wanted, it
+// Forward computes the function's result, which belongs to the caller. ins are the declared inputs. When kept is wanted, it
 // holds what Backward needs beside the inputs, which must then stay as they are until Backward.
 func (g *Graph) Forward(f engine.Fused, ins []*engine.Tensor, keep bool) (y *engine.Tensor, kept *Kept, err error) {
 	if keep {
@@ -264,7 +267,8 @@ func (g *Graph) Forward(f engine.Fused, ins []*engine.Tensor, keep bool) (y *eng
 // Backward computes gradients for the gradient dy of the result, with the same weights and inputs as the Forward that
 // made kept. Gradients of adapters are added to sums, by the first layer of their segment. With all, dins are the
 // gradients of the declared inputs that asked for one, in order, owned by the caller.
-func (g *Graph) Backward(f engine.Fused, ins []*engine.Tensor, kept *Kept, dy *engine.Tensor, sums map[string]*engine.LowRank, all bool) (dins []*engine.Tensor, err error) {
+func (g *Graph) Backward(f engine.Fused, ins []*engine.Tensor, kept *Kept, dy *engine.Tensor, sums map[string]*engine.LowRank,
+	all bool) (dins []*engine.Tensor, err error) {
 	defer kept.Free()
 	p := g.adapted
 	if all {

@@ -32,7 +32,9 @@ func newModulated(ms []engine.Modulation[Value]) modulated {
 func (m modulated) with(by []*engine.Tensor) []engine.Modulation[*engine.Tensor] {
 	out := make([]engine.Modulation[*engine.Tensor], len(m.runs))
 	for i, r := range m.runs {
-		out[i] = engine.Modulation[*engine.Tensor]{Rows: r.Rows, PerSample: r.PerSample, By: by[m.of[i]], Shift: r.Shift, Scale: r.Scale, Gate: r.Gate}
+		out[i] = engine.Modulation[*engine.Tensor]{
+			Rows: r.Rows, PerSample: r.PerSample, By: by[m.of[i]], Shift: r.Shift, Scale: r.Scale, Gate: r.Gate,
+		}
 	}
 	return out
 }

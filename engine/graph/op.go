@@ -15,6 +15,9 @@ import (
 // matrix is the type of every node: a matrix of float32.
 var matrix = gorgonia.TensorType{Dims: 2, Of: tensor.Float32}
 
+// kernels compute the value of an operation from those of its inputs.
+type kernels func(f engine.Fused, in []*engine.Tensor, out *engine.Tensor)
+
 // op is one fused operation of a graph. Each op belongs to one node.
 type op struct {
 	name       string
@@ -24,7 +27,7 @@ type op struct {
 	cheap      bool // computed again rather than kept under Selective
 	id         int  // of its node, set when the graph is complete
 
-	run func(f engine.Fused, in []*engine.Tensor, out *engine.Tensor)
+	run kernels
 	// wrt tells which inputs get a gradient, diff builds their nodes, nil for the others.
 	wrt  []bool
 	diff func(out, grad *gorgonia.Node) gorgonia.Nodes
@@ -86,10 +89,11 @@ func (o *op) Do(in ...gorgonia.Value) (v gorgonia.Value, err error) {
 		ids[i] = tokenID(t.(*tensor.Dense))
 	}
 	d.program.order = append(d.program.order, o.id)
-	d.step(o.id, ids, o.kernels(d))
+	d.step(o.id, ids, o.on(d))
 	return d.nodes[o.id].token, nil
 }
 
-func (o *op) kernels(d *device) func(in []*engine.Tensor, out *engine.Tensor) {
+// on is the operation on the backend and weights that d runs with.
+func (o *op) on(d *device) func(in []*engine.Tensor, out *engine.Tensor) {
 	return func(in []*engine.Tensor, out *engine.Tensor) { o.run(d.fused, in, out) }
 }

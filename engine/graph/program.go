@@ -53,7 +53,7 @@ type node struct {
 	rows, cols int
 	token      *tensor.Dense
 	in         []int
-	forward    bool // made by the text, not by differentiation
+	forward    bool // made by the function, not by differentiation
 }
 
 func (n *node) name() string {
@@ -80,7 +80,8 @@ type program struct {
 
 // compile makes the program that computes outputs.
 func (g *Graph) compile(outputs []int) (*program, error) {
-	p := &program{outputs: outputs, plan: make([]action, len(g.dev.nodes)), uses: make([]int, len(g.dev.nodes)), keeps: make([]bool, len(g.dev.nodes))}
+	n := len(g.dev.nodes)
+	p := &program{outputs: outputs, plan: make([]action, n), uses: make([]int, n), keeps: make([]bool, n)}
 	var roots, leaves gorgonia.Nodes
 	for _, id := range outputs {
 		roots = append(roots, g.dev.nodes[id].graph)

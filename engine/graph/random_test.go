@@ -71,7 +71,8 @@ func (s *script) pass(t tester, g *Graph, b engine.Backend, in operands) (out gr
 	sums := map[string]*engine.LowRank{}
 	for _, key := range s.keys() {
 		low := s.weights.Adapters[key]
-		sums[key] = &engine.LowRank{A: engine.Wrap(make([]float32, low.A.Len()), low.A.Len()), B: engine.Wrap(make([]float32, low.B.Len()), low.B.Len())}
+		sums[key] = &engine.LowRank{A: engine.Wrap(make([]float32, low.A.Len()), low.A.Len()), B: engine.Wrap(make([]float32, low.B.Len()),
+			low.B.Len())}
 	}
 	dins, err := g.Backward(f, in.ins, kept, in.dy, sums, true)
 	if err != nil {
@@ -104,8 +105,8 @@ func equalPass(a, b gradients) bool {
 	return slices.Equal(a.y, b.y) && slices.EqualFunc(a.parts, b.parts, func(x, y []float32) bool { return slices.Equal(x, y) })
 }
 
-// TestRandomGraphs: any graph of the fused operations gives what the text gives when it is run at once, bit for bit;
-// its gradients are the slopes of the same text in float64; recomputing changes no bit; and a replay with other inputs
+// TestRandomGraphs: any graph of the fused operations gives what the function gives when it is run at once, bit for bit;
+// its gradients are the derivatives of the same function in float64; recomputing changes no bit; and a replay with other inputs
 // in between gives the first bits again.
 func TestRandomGraphs(t *testing.T) {
 	b := reference.New()
@@ -115,13 +116,13 @@ func TestRandomGraphs(t *testing.T) {
 		in, other := s.operands(r), s.operands(r)
 		g := s.build(t, None)
 		if !slices.Equal(g.Adapters(), s.keys()) {
-			t.Fatalf("the graph has adapters %v, the text %v", g.Adapters(), s.keys())
+			t.Fatalf("the graph has adapters %v, the function %v", g.Adapters(), s.keys())
 		}
 		want := s.pass(t, g, b, in)
 		e := engine.NewEager(b)
 		e.Bind(s.weights)
 		if y := play(s, e, in.ins...); !slices.Equal(y.Floats(), want.y) {
-			t.Fatal("the graph's result differs from the text run at once")
+			t.Fatal("the graph's result differs from the function run at once")
 		}
 		e.Release()
 		for _, memory := range []Memory{Selective, Full} {
@@ -133,13 +134,13 @@ func TestRandomGraphs(t *testing.T) {
 		if !equalPass(s.pass(t, g, b, in), want) || equalPass(second, want) {
 			t.Fatal("a replay remembers the inputs before it")
 		}
-		s.slopes(t, in, want, r)
+		s.checkGradients(t, in, want, r)
 	})
 }
 
-// slopes compares every part of the gradient with differences along a random direction. What the slope itself changes by
+// checkGradients compares every part of the gradient with differences along a random direction. What the derivative itself changes by
 // when the operands are rounded anew is allowed to the gradient, which was computed in float32: some drawn graphs are steep.
-func (s *script) slopes(t tester, in operands, got gradients, r *rand.Rand) {
+func (s *script) checkGradients(t tester, in operands, got gradients, r *rand.Rand) {
 	e := newExact(s.weights)
 	var parts [][]float64
 	for _, x := range in.ins {
@@ -171,19 +172,19 @@ func (s *script) slopes(t tester, in operands, got gradients, r *rand.Rand) {
 			directions[i][k] = r.NormFloat64()
 		}
 	}
-	slopes := func() (along []float64) {
+	derivatives := func() (along []float64) {
 		for i, part := range parts {
-			along = append(along, slopeAlong(part, directions[i], loss))
+			along = append(along, directional(part, directions[i], loss))
 		}
 		return along
 	}
-	want := slopes()
+	want := derivatives()
 	for _, part := range parts {
 		for k := range part {
 			part[k] *= 1 + 0x1p-24*r.NormFloat64()
 		}
 	}
-	for i, again := range slopes() {
+	for i, again := range derivatives() {
 		along, size := 0.0, 0.0
 		for k, d := range directions[i] {
 			term := d * float64(got.parts[i][k])
@@ -191,13 +192,14 @@ func (s *script) slopes(t tester, in operands, got gradients, r *rand.Rand) {
 		}
 		const roundings = 100 // of a path through a graph, and by how much the one drawn may have been a mild one
 		if !(math.Abs(want[i]-along) <= 1e-3*(1+size)+roundings*math.Abs(again-want[i])) {
-			t.Fatalf("steps %v: gradient part %d along a direction is %v, differences give %v and, rounded anew, %v", s.steps, i, along, want[i], again)
+			t.Fatalf("steps %v: gradient part %d along a direction is %v, differences give %v and, rounded anew, %v", s.steps, i, along, want[i],
+				again)
 		}
 	}
 }
 
-// slopeAlong is the slope of loss where x moves along a direction, by the rule with five points.
-func slopeAlong(x, direction []float64, loss func() float64) float64 {
+// directional is the derivative of loss where x moves along a direction, by the rule with five points.
+func directional(x, direction []float64, loss func() float64) float64 {
 	const h = 2e-6
 	old := slices.Clone(x)
 	at := func(by float64) float64 {
@@ -206,28 +208,29 @@ func slopeAlong(x, direction []float64, loss func() float64) float64 {
 		}
 		return loss()
 	}
-	slope := (8*(at(h)-at(-h)) - (at(2*h) - at(-2*h))) / (12 * h)
+	derivative := (8*(at(h)-at(-h)) - (at(2*h) - at(-2*h))) / (12 * h)
 	copy(x, old)
-	return slope
+	return derivative
 }
 
 // TestSumsOfTheSameGradients: two nodes of the backward pass add the same two gradients in different order, g + (g + g)
 // for m and (g + g) + g on the way to x, and are two nodes all the same.
 func TestSumsOfTheSameGradients(t *testing.T) {
 	run := []engine.Modulation[int]{{Rows: 3, PerSample: 3, By: 2, Shift: 0, Scale: 1}}
-	s := &script{weights: &engine.Binding{Layers: map[string]engine.Layer{"by": layer(1, 8, 2)}}, layout: engine.Layout{B: 1, N: 3}, cols: 4, cond: 2, steps: []step{
-		{op: "project", a: 1, segs: []engine.Segment{{Rows: 1, Layers: []string{"by"}}}}, // 2
-		{op: "modulate", a: 0, runs: run},                                                // 3: m
-		{op: "add", a: 0, b: 3}, {op: "activate", a: 0}, {op: "add", a: 0, b: 4},         // 4, 5, 6
-		{op: "add", a: 0, b: 0}, {op: "add", a: 7, b: 3}, {op: "add", a: 8, b: 4}, {op: "add", a: 9, b: 5}, {op: "add", a: 10, b: 6},
-		{op: "activate", a: 11, f: engine.SiLU},
-	}}
+	s := &script{weights: &engine.Binding{Layers: map[string]engine.Layer{"by": layer(1, 8, 2)}}, layout: engine.Layout{B: 1, N: 3},
+		cols: 4, cond: 2, steps: []step{
+			{op: "project", a: 1, segs: []engine.Segment{{Rows: 1, Layers: []string{"by"}}}}, // 2
+			{op: "modulate", a: 0, runs: run},                                                // 3: m
+			{op: "add", a: 0, b: 3}, {op: "activate", a: 0}, {op: "add", a: 0, b: 4},         // 4, 5, 6
+			{op: "add", a: 0, b: 0}, {op: "add", a: 7, b: 3}, {op: "add", a: 8, b: 4}, {op: "add", a: 9, b: 5}, {op: "add", a: 10, b: 6},
+			{op: "activate", a: 11, f: engine.SiLU},
+		}}
 	r := rand.New(rand.NewPCG(1, 2))
 	in := s.operands(r)
-	s.slopes(t, in, s.pass(t, s.build(t, None), reference.New(), in), r)
+	s.checkGradients(t, in, s.pass(t, s.build(t, None), reference.New(), in), r)
 }
 
-// TestUnusedOperations: what a text computes and does not use is not computed, and does not hinder the gradients of what
+// TestUnusedOperations: what a function computes and does not use is not computed, and does not hinder the gradients of what
 // it shares with the rest.
 func TestUnusedOperations(t *testing.T) {
 	w := weights(0)
@@ -254,7 +257,8 @@ func TestUnusedOperations(t *testing.T) {
 			t.Fatal(err)
 		}
 		low := w.Adapters["in"]
-		sums := map[string]*engine.LowRank{"in": {A: engine.Wrap(make([]float32, low.A.Len()), low.A.Len()), B: engine.Wrap(make([]float32, low.B.Len()), low.B.Len())}}
+		sums := map[string]*engine.LowRank{"in": {A: engine.Wrap(make([]float32, low.A.Len()), low.A.Len()), B: engine.Wrap(make([]float32,
+			low.B.Len()), low.B.Len())}}
 		dins, err := g.Backward(f, ins, kept, y, sums, true)
 		if err != nil {
 			t.Fatalf("unused operations %v: %v", unused, err)

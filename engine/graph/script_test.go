@@ -10,7 +10,7 @@ import (
 	"github.com/sciflux/sciflux/engine"
 )
 
-// script is a text that was drawn: steps over earlier values, number 0 being the input x, 1 the input cond and, where there
+// script is a function that was drawn: steps over earlier values, number 0 being the input x, 1 the input cond and, where there
 // is one, 2 the input z, which has the shape of x.
 type script struct {
 	weights    *engine.Binding
@@ -37,7 +37,8 @@ func play[V any](s *script, o engine.Ops[V], ins ...V) V {
 	values := slices.Clone(ins)
 	of := func(runs []engine.Modulation[int]) (ms []engine.Modulation[V]) {
 		for _, m := range runs {
-			ms = append(ms, engine.Modulation[V]{Rows: m.Rows, PerSample: m.PerSample, By: values[m.By], Shift: m.Shift, Scale: m.Scale, Gate: m.Gate})
+			ms = append(ms, engine.Modulation[V]{Rows: m.Rows, PerSample: m.PerSample, By: values[m.By], Shift: m.Shift, Scale: m.Scale,
+				Gate: m.Gate})
 		}
 		return ms
 	}
@@ -69,8 +70,8 @@ func play[V any](s *script, o engine.Ops[V], ins ...V) V {
 	return values[len(values)-1]
 }
 
-// draftsman draws a script.
-type draftsman struct {
+// generator draws a script.
+type generator struct {
 	*script
 	t     *rapid.T
 	r     *rand.Rand
@@ -78,13 +79,13 @@ type draftsman struct {
 	names int
 }
 
-func (d *draftsman) from(name string, low, high int) int {
+func (d *generator) from(name string, low, high int) int {
 	return rapid.IntRange(low, high).Draw(d.t, name)
 }
 
-func (d *draftsman) any(name string) int { return rapid.SampledFrom(d.wide).Draw(d.t, name) }
+func (d *generator) any(name string) int { return rapid.SampledFrom(d.wide).Draw(d.t, name) }
 
-func (d *draftsman) numbers(n int, scale float64) []float32 {
+func (d *generator) numbers(n int, scale float64) []float32 {
 	v := make([]float32, n)
 	for i := range v {
 		v[i] = float32(scale * d.r.NormFloat64())
@@ -94,9 +95,11 @@ func (d *draftsman) numbers(n int, scale float64) []float32 {
 
 // drawScript draws a small graph with every operation likely, all shapes fitting.
 func drawScript(t *rapid.T) *script {
-	d := &draftsman{t: t, r: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 5)), wide: []int{0}}
-	d.script = &script{weights: &engine.Binding{Layers: map[string]engine.Layer{}, Stacked: map[string]engine.Layer{}, Norms: map[string][]float32{}, Adapters: map[string]*engine.LowRank{}},
-		z: rapid.Bool().Draw(t, "z"), layout: engine.Layout{B: d.from("B", 1, 2), T: d.from("T", 0, 2), N: d.from("N", 1, 3)}, heads: d.from("heads", 1, 2), cond: d.from("columns of cond", 1, 3)}
+	d := &generator{t: t, r: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 5)), wide: []int{0}}
+	d.script = &script{weights: &engine.Binding{Layers: map[string]engine.Layer{}, Stacked: map[string]engine.Layer{},
+		Norms: map[string][]float32{}, Adapters: map[string]*engine.LowRank{}},
+		z: rapid.Bool().Draw(t, "z"), layout: engine.Layout{B: d.from("B", 1, 2), T: d.from("T", 0, 2), N: d.from("N", 1, 3)},
+		heads: d.from("heads", 1, 2), cond: d.from("columns of cond", 1, 3)}
 	dim := 2 * d.from("dim/2", 2, 3) // norms of fewer values are too steep for differences
 	d.cols = d.heads * dim
 	if l := d.layout.L(); rapid.Bool().Draw(t, "rotation") {
@@ -128,7 +131,7 @@ func drawScript(t *rapid.T) *script {
 }
 
 // unused are the values of the shape of x that no step reads.
-func (d *draftsman) unused() []int {
+func (d *generator) unused() []int {
 	return slices.DeleteFunc(slices.Clone(d.wide), func(v int) bool {
 		return slices.ContainsFunc(d.steps, func(s step) bool {
 			return s.a == v || s.b == v && slices.Contains([]string{"project two", "gate", "add"}, s.op)
@@ -137,7 +140,7 @@ func (d *draftsman) unused() []int {
 }
 
 // push adds a step and returns the number of its value.
-func (d *draftsman) push(s step) int {
+func (d *generator) push(s step) int {
 	d.steps = append(d.steps, s)
 	if d.z {
 		return len(d.steps) + 2
@@ -145,10 +148,10 @@ func (d *draftsman) push(s step) int {
 	return len(d.steps) + 1
 }
 
-func (d *draftsman) pushWide(s step) { d.wide = append(d.wide, d.push(s)) }
+func (d *generator) pushWide(s step) { d.wide = append(d.wide, d.push(s)) }
 
 // segment makes layers from `in` columns to outs, some of them with adapters.
-func (d *draftsman) segment(rows, in int, outs []int) engine.Segment {
+func (d *generator) segment(rows, in int, outs []int) engine.Segment {
 	seg, low, flat := engine.Segment{Rows: rows}, &engine.LowRank{}, 0
 	for _, out := range outs {
 		d.names++
@@ -171,12 +174,12 @@ func (d *draftsman) segment(rows, in int, outs []int) engine.Segment {
 }
 
 // segments are text and image rows with layers of their own.
-func (d *draftsman) segments(in int, outs []int) []engine.Segment {
+func (d *generator) segments(in int, outs []int) []engine.Segment {
 	l := d.layout
 	return []engine.Segment{d.segment(l.B*l.T, in, outs), d.segment(l.B*l.N, in, outs)}
 }
 
-func (d *draftsman) project() {
+func (d *generator) project() {
 	outs := []int{d.cols}
 	if k := d.from("first output", 0, d.cols-1); k > 0 {
 		outs = []int{k, d.cols - k}
@@ -190,7 +193,7 @@ func (d *draftsman) project() {
 	d.pushWide(s)
 }
 
-func (d *draftsman) attend() {
+func (d *generator) attend() {
 	qkv := d.push(step{op: "project", a: d.any("a"), segs: d.segments(d.cols, []int{d.cols, d.cols, d.cols})})
 	h := engine.Heads{Layout: d.layout, Heads: d.heads, Dim: d.cols / d.heads, Eps: 1e-6}
 	if rapid.Bool().Draw(d.t, "norms") {
@@ -199,12 +202,12 @@ func (d *draftsman) attend() {
 	d.pushWide(step{op: "attend", a: qkv, heads: h})
 }
 
-func (d *draftsman) activate() {
+func (d *generator) activate() {
 	d.pushWide(step{op: "activate", a: d.any("a"), f: engine.Activation(d.from("f", 0, 3))})
 }
 
 // runs are two runs of rows, text and image, by one matrix of chunks or by two.
-func (d *draftsman) runs() []engine.Modulation[int] {
+func (d *generator) runs() []engine.Modulation[int] {
 	l := d.layout
 	by := func() int {
 		return d.push(step{op: "project", a: 1, segs: []engine.Segment{d.segment(l.B, d.cond, []int{3 * d.cols})}})
@@ -217,12 +220,12 @@ func (d *draftsman) runs() []engine.Modulation[int] {
 	return []engine.Modulation[int]{text, image}
 }
 
-func (d *draftsman) modulate() { d.pushWide(step{op: "modulate", a: d.any("a"), runs: d.runs()}) }
-func (d *draftsman) gate() {
+func (d *generator) modulate() { d.pushWide(step{op: "modulate", a: d.any("a"), runs: d.runs()}) }
+func (d *generator) gate() {
 	d.pushWide(step{op: "gate", a: d.any("a"), b: d.any("b"), runs: d.runs()})
 }
-func (d *draftsman) add() { d.pushWide(step{op: "add", a: d.any("a"), b: d.any("b")}) }
-func (d *draftsman) cut() {
+func (d *generator) add() { d.pushWide(step{op: "add", a: d.any("a"), b: d.any("b")}) }
+func (d *generator) cut() {
 	if n := d.layout.Rows(); n > 1 {
 		d.pushWide(step{op: "cut", a: d.any("a"), from: d.from("rows above", 1, n-1)})
 	}

@@ -6,7 +6,7 @@ import (
 	"github.com/sciflux/sciflux/engine"
 )
 
-// assert panics when a text does not fit its shapes; Build returns it as an error that names operation and sizes. What
+// assert panics when a function does not fit its shapes; Build returns it as an error that names operation and sizes. What
 // it finds would else fail in a kernel, far from the mistake, in the first pass through the graph.
 func assert(ok bool, format string, args ...any) {
 	if !ok {
@@ -33,7 +33,8 @@ func (b *builder) fitProject(segs []engine.Segment, xs []Value) {
 
 func (b *builder) fitSegment(seg engine.Segment, in, width int) {
 	out, flat, low := 0, 0, b.weights.Adapter(seg)
-	assert(low == nil || len(low.Ranks) == len(seg.Layers) && len(low.Scales) == len(seg.Layers), "project %s: an adapter for other than its %d layers", seg.Layers[0], len(seg.Layers))
+	n := len(seg.Layers)
+	assert(low == nil || len(low.Ranks) == n && len(low.Scales) == n, "project %s: an adapter for other than its %d layers", seg.Layers[0], n)
 	for i, name := range seg.Layers {
 		l := b.weights.Layer(name)
 		assert(l.Weight.In == in, "project %s: %d input columns, the layer takes %d", name, in, l.Weight.In)
@@ -45,8 +46,8 @@ func (b *builder) fitSegment(seg engine.Segment, in, width int) {
 	}
 	assert(out == width, "project %s: %d columns beside a segment of %d", seg.Layers[0], out, width)
 	if low != nil {
-		assert(low.A.Rows() == low.Rank() && low.A.Cols() == in && low.B.Len() == flat, "project %s: adapter of A %v and %d values of B, want [%d %d] and %d",
-			seg.Layers[0], low.A.Shape, low.B.Len(), low.Rank(), in, flat)
+		assert(low.A.Rows() == low.Rank() && low.A.Cols() == in && low.B.Len() == flat,
+			"project %s: adapter of A %v and %d values of B, want [%d %d] and %d", seg.Layers[0], low.A.Shape, low.B.Len(), low.Rank(), in, flat)
 	}
 }
 
@@ -60,7 +61,8 @@ func (b *builder) fitAttend(qkv Value, h engine.Heads) {
 		}
 	}
 	for _, table := range []*engine.Tensor{b.weights.Cos, b.weights.Sin} {
-		assert(table == nil || 2*table.Len() == h.Layout.L()*h.Dim, "attend: %d values of rotation for %d tokens of %d", tableLen(table), h.Layout.L(), h.Dim)
+		assert(table == nil || 2*table.Len() == h.Layout.L()*h.Dim, "attend: %d values of rotation for %d tokens of %d",
+			tableLen(table), h.Layout.L(), h.Dim)
 	}
 }
 

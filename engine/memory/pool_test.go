@@ -50,7 +50,8 @@ func TestBlocksNeverOverlap(t *testing.T) {
 				in = slices.Delete(in, k, k+1)
 				continue
 			}
-			n := rapid.OneOf(rapid.Int64Range(1, 5000), rapid.Int64Range(LargeBytes-3, LargeBytes+3), rapid.Int64Range(LargeBytes, 8*LargeBytes)).Draw(t, "bytes")
+			n := rapid.OneOf(rapid.Int64Range(1, 5000), rapid.Int64Range(LargeBytes-3, LargeBytes+3), rapid.Int64Range(LargeBytes,
+				8*LargeBytes)).Draw(t, "bytes")
 			h := held{p.Alloc(n), n, byte(i)}
 			if uintptr(h.at)%Align != 0 {
 				t.Fatalf("block of %d bytes at %v is not aligned", n, h.at)

@@ -121,7 +121,8 @@ func TestMomentsOfAdamW(t *testing.T) {
 // TestActivationsAtKnownPoints, and that all of them split x: f(x) − f(−x) = x.
 func TestActivationsAtKnownPoints(t *testing.T) {
 	for f, want := range map[engine.Activation]float64{
-		engine.GELU: 0.8413447460685429, engine.GELUTanh: 0.8411919906082768, engine.SiLU: 0.7310585786300049, engine.QuickGELU: 0.8457957659328212,
+		engine.GELU: 0.8413447460685429, engine.GELUTanh: 0.8411919906082768, engine.SiLU: 0.7310585786300049,
+		engine.QuickGELU: 0.8457957659328212,
 	} {
 		if got, _ := Value(f, 1); math.Abs(got-want) > 1e-12 {
 			t.Errorf("activation %d of 1 is %v, want %v", f, got, want)
@@ -174,7 +175,8 @@ func TestPanicsOfViews(t *testing.T) {
 		"copy 5 values to 6":     func() { e.Upload(a.T, make([]float32, 5)) },
 		"activation 7":           func() { Value(7, 0) },
 		"rotation tables of 1 and 0 values": func() {
-			e.Attend(a, a, a, a, &engine.Attention{Layout: engine.Layout{B: 1, N: 2}, Heads: 1, Dim: 3, Cos: engine.Wrap(make([]float32, 1), 1), Sin: engine.Wrap(nil, 0)})
+			e.Attend(a, a, a, a, &engine.Attention{Layout: engine.Layout{B: 1, N: 2}, Heads: 1, Dim: 3, Cos: engine.Wrap(make([]float32, 1), 1),
+				Sin: engine.Wrap(nil, 0)})
 		},
 		"7 values for a 2×3 matrix": func() { Dense(make([]float64, 7), 2, 3) },
 		"group norm of 3 channels in 2 gro": func() {

@@ -185,7 +185,8 @@ func TestConvolveByDefinition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 6))
 		pad := func(name string) int { return rapid.IntRange(0, 2).Draw(t, name) }
-		c := engine.Conv{Kernel: rapid.IntRange(1, 3).Draw(t, "kernel"), Stride: rapid.IntRange(1, 2).Draw(t, "stride"), Top: pad("top"), Bottom: pad("bottom"), Left: pad("left"), Right: pad("right")}
+		c := engine.Conv{Kernel: rapid.IntRange(1, 3).Draw(t, "kernel"), Stride: rapid.IntRange(1, 2).Draw(t, "stride"), Top: pad("top"),
+			Bottom: pad("bottom"), Left: pad("left"), Right: pad("right")}
 		h, w := rapid.IntRange(3, 5).Draw(t, "h"), rapid.IntRange(3, 5).Draw(t, "w")
 		oh, ow := OutputSize(c, h, w)
 		const in, out = 2, 3

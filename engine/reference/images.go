@@ -20,7 +20,8 @@ func (m Images[F]) Plane(b, c int) []F { n := m.H * m.W; return m.Data[(b*m.C+c)
 func Convolve[F Float](y, x Images[F], w Matrix[F], bias []F, c engine.Conv) {
 	h, wd := OutputSize(c, x.H, x.W)
 	if y.B != x.B || y.H != h || y.W != wd || y.C != w.Rows || w.Cols != x.C*c.Kernel*c.Kernel {
-		panic(fmt.Sprintf("reference: convolve %d×%d×%d×%d by %d×%d into %d×%d×%d×%d", x.B, x.C, x.H, x.W, w.Rows, w.Cols, y.B, y.C, y.H, y.W))
+		panic(fmt.Sprintf("reference: convolve %d×%d×%d×%d by %d×%d into %d×%d×%d×%d",
+			x.B, x.C, x.H, x.W, w.Rows, w.Cols, y.B, y.C, y.H, y.W))
 	}
 	parallel(y.B*y.C, func(i int) {
 		b, o := i/y.C, i%y.C
