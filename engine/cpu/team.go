@@ -142,11 +142,16 @@ func (t *team) help(j *job) {
 
 // await returns a job to help with, sleeping when none comes soon.
 func (t *team) await() *job {
-	for i := range spins {
-		if j := t.pick(); j != nil {
-			return j
+	const look = 24 // going through the jobs takes as long as so many looks at whether there are callers
+	for i, yield := 0, 4096; i < spins; i++ {
+		if t.callers.Load() > 0 {
+			if j := t.pick(); j != nil {
+				return j
+			}
+			i += look
 		}
-		if i%4096 == 4095 {
+		if i > yield {
+			yield += 4096
 			runtime.Gosched()
 		}
 	}
@@ -162,7 +167,7 @@ func (t *team) await() *job {
 
 // pick is the job with tasks left that has the fewest workers, nil when there is none or no core for it.
 func (t *team) pick() (best *job) {
-	if t.callers.Load() == 0 || t.helping.Load()+t.callers.Load() >= int32(t.size) {
+	if t.helping.Load()+t.callers.Load() >= int32(t.size) {
 		return nil
 	}
 	for i := range t.jobs {

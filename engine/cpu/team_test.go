@@ -165,7 +165,7 @@ func TestWorkersLeaveCoresToCallers(t *testing.T) {
 	for _, c := range []struct {
 		callers, helping int32
 		want             *job
-	}{{0, 0, nil}, {1, 0, quiet}, {2, 0, quiet}, {1, 2, nil}, {2, 1, nil}, {3, 0, nil}} {
+	}{{1, 0, quiet}, {2, 0, quiet}, {1, 2, nil}, {2, 1, nil}, {3, 0, nil}} {
 		team.callers.Store(c.callers)
 		team.helping.Store(c.helping)
 		if got := team.pick(); got != c.want {
