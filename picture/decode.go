@@ -6,41 +6,98 @@ import (
 	"fmt"
 	"image"
 	"image/color"
-	"image/png"
+	"io"
 	"os"
-
-	"golang.org/x/image/webp"
+	"strings"
 )
 
 // format is one of the file formats that are read.
 type format struct {
 	name   string
-	config func(data []byte) (image.Config, error)
+	info   func(data []byte) (Info, error)
 	decode func(data []byte) (*Picture, error)
-	exif   func(data []byte) []byte // the TIFF structure with the camera's tags, nil if there is none
 }
 
-// formatOf tells the format by the first bytes.
+var formats = map[string]format{
+	"png":  {"png", pngInfo, decodePNG},
+	"jpeg": {"jpeg", jpegInfo, decodeJPEG},
+	"webp": {"webp", webpInfo, decodeWebP},
+	"gif":  {"gif", gifInfo, decodeGIF},
+}
+
+// formatOf tells the format by the first bytes, and names formats that are not read.
 func formatOf(data []byte) (format, error) {
+	begins := func(mark string) bool { return bytes.HasPrefix(data, []byte(mark)) }
 	switch {
-	case bytes.HasPrefix(data, []byte("\x89PNG\r\n\x1a\n")):
-		return format{"png", func(d []byte) (image.Config, error) { return png.DecodeConfig(bytes.NewReader(d)) }, decodePNG, pngEXIF}, nil
-	case bytes.HasPrefix(data, []byte("\xff\xd8")):
-		return format{"jpeg", jpegConfig, decodeJPEG, jpegEXIF}, nil
-	case len(data) >= 12 && string(data[:4]) == "RIFF" && string(data[8:12]) == "WEBP":
-		return format{"webp", func(d []byte) (image.Config, error) { return webp.DecodeConfig(bytes.NewReader(d)) }, decodeWebP, webpEXIF}, nil
+	case begins(pngMark):
+		return formats["png"], nil
+	case begins("\xff\xd8"):
+		return formats["jpeg"], nil
+	case isGIF(data):
+		return formats["gif"], nil
+	case len(data) >= 12 && begins("RIFF") && string(data[8:12]) == "WEBP":
+		return formats["webp"], nil
 	case len(data) == 0:
 		return format{}, errors.New("the file is empty")
 	}
-	return format{}, errors.New("the format is not known; PNG, JPEG and WebP are read")
+	if name := unreadFormat(data); name != "" {
+		return format{}, fmt.Errorf("%s is not read; write it as PNG, JPEG or WebP", name)
+	}
+	return format{}, errors.New("the format is not known; PNG, JPEG, WebP and GIF are read")
+}
+
+// unreadFormat names what people have and what is not read.
+func unreadFormat(data []byte) string {
+	begins := func(marks ...string) bool {
+		for _, m := range marks {
+			if bytes.HasPrefix(data, []byte(m)) {
+				return true
+			}
+		}
+		return false
+	}
+	switch text := strings.ToLower(string(bytes.TrimSpace(data[:min(len(data), 256)]))); {
+	case begins("II*\x00", "MM\x00*", "II+\x00", "MM\x00+"):
+		return "TIFF"
+	case len(data) >= 26 && begins("BM") && bytes.Equal(data[6:10], make([]byte, 4)):
+		return "BMP"
+	case begins("\xff\x0a", "\x00\x00\x00\x0cJXL \r\n\x87\n"):
+		return "JPEG XL"
+	case begins("\x00\x00\x00\x0cjP  \r\n\x87\n", "\xff\x4f\xff\x51"):
+		return "JPEG 2000"
+	case begins("8BPS"):
+		return "a Photoshop file"
+	case begins("\x00\x00\x01\x00"):
+		return "an icon"
+	case begins("version https://git-lfs"):
+		return "a pointer of Git LFS (fetch the data with git lfs pull)"
+	case strings.HasPrefix(text, "<svg"), strings.HasPrefix(text, "<?xml") && strings.Contains(text, "<svg"):
+		return "SVG"
+	}
+	return boxFormat(data)
+}
+
+// boxFormat names the formats that are made of ISO boxes by their brands.
+func boxFormat(data []byte) string {
+	if len(data) < 16 || string(data[4:8]) != "ftyp" {
+		return ""
+	}
+	brands := string(data[8:min(len(data), 40)])
+	switch {
+	case strings.Contains(brands, "avif"), strings.Contains(brands, "avis"):
+		return "AVIF"
+	case strings.Contains(brands, "heic"), strings.Contains(brands, "heix"), strings.Contains(brands, "mif1"), strings.Contains(brands, "msf1"):
+		return "HEIC"
+	}
+	return "a video"
 }
 
 // Info is what the head of a picture file tells.
 type Info struct {
-	Format        string // png, jpeg or webp
+	Format        string // png, jpeg, webp or gif
 	Width, Height int    // as stored, before turning upright
-	Orientation   int    // EXIF orientation 1…8, 1 if the file has none
-	Bits          int    // of a sample
+	Orientation   int    // 1…8 as EXIF numbers them, 1 if the file has none
+	Bits          int    // of a sample, in files of 16 bits 16
 	Grey          bool
 	Alpha         bool // transparency, which Decode drops
 	Inks          bool // CMYK, which Decode converts
@@ -49,41 +106,51 @@ type Info struct {
 
 // Inspect reads the head of a picture file without decoding it.
 func Inspect(data []byte) (Info, error) {
-	f, err := formatOf(data)
+	_, info, err := head(data)
 	if err != nil {
 		return Info{}, fmt.Errorf("inspect picture: %w", err)
 	}
-	c, err := f.config(data)
-	if err != nil {
-		return Info{}, fmt.Errorf("inspect picture: %s: %w", f.name, err)
-	}
-	return Info{Format: f.name, Width: c.Width, Height: c.Height, Orientation: orientation(f.exif(data))}, nil
+	return info, nil
 }
 
-// Decode reads a PNG, JPEG or WebP file as Pillow followed by convert("RGB") does, and turns it upright if it carries an
-// EXIF orientation. Alpha is dropped, not composited; grey, palette, one-bit and CMYK pictures become RGB.
-func Decode(data []byte) (*Picture, error) {
+// head tells the format and reads the head. Sizes that are not decoded are refused here.
+func head(data []byte) (format, Info, error) {
 	f, err := formatOf(data)
 	if err != nil {
-		return nil, fmt.Errorf("decode picture: %w", err)
+		return f, Info{}, err
 	}
-	c, err := f.config(data)
+	info, err := f.info(data)
 	if err == nil {
-		err = checkSize(c.Width, c.Height)
+		err = checkSize(info.Width, info.Height)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("decode picture: %s: %w", f.name, err)
+		return f, Info{}, fmt.Errorf("%s: %w", f.name, err)
+	}
+	info.Format = f.name
+	return f, info, nil
+}
+
+// Decode reads a PNG, JPEG, WebP or GIF file as Pillow followed by convert("RGB") does, the first frame of an animated one,
+// and turns it upright if EXIF or XMP say that it is stored turned. Alpha is dropped, not composited; grey, palette, one-bit
+// and CMYK pictures become RGB. Of grey pictures of 16 bits the high 8 are taken, where Pillow makes all but black white.
+func Decode(data []byte) (*Picture, error) {
+	f, info, err := head(data)
+	if err != nil {
+		return nil, fmt.Errorf("decode picture: %w", err)
 	}
 	p, err := f.decode(data)
 	if err != nil {
 		return nil, fmt.Errorf("decode picture: %s: %w; the file may be cut off or damaged", f.name, err)
 	}
-	return p.upright(orientation(f.exif(data))), nil
+	return p.upright(info.Orientation), nil
 }
 
-// Open decodes a picture file.
+// maxFile is the largest file that Open reads: a picture of MaxPixels that is not compressed.
+const maxFile = 3*MaxPixels + 1<<20
+
+// Open decodes a picture file. Devices, pipes and folders are refused.
 func Open(path string) (*Picture, error) {
-	data, err := os.ReadFile(path)
+	data, err := readFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("open picture: %w", err)
 	}
@@ -94,53 +161,27 @@ func Open(path string) (*Picture, error) {
 	return p, nil
 }
 
-// pngHead holds the fields of a PNG's IHDR chunk that decide how Pillow reads it.
-type pngHead struct {
-	depth, colour byte
-}
-
-// deflateLimit is more than deflate can ever compress, as a factor.
-const deflateLimit = 1100
-
-func decodePNG(data []byte) (*Picture, error) {
-	if len(data) < 29 {
-		return nil, errors.New("no header")
-	}
-	head := pngHead{data[24], data[25]}
-	c, err := png.DecodeConfig(bytes.NewReader(data))
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	if least := int64(c.Width) * int64(c.Height) * int64(head.depth) / 8 / deflateLimit; least > int64(len(data)) {
-		return nil, fmt.Errorf("%d bytes cannot hold %d×%d pixels", len(data), c.Width, c.Height)
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a file", path)
 	}
-	m, err := png.Decode(bytes.NewReader(data))
+	if info.Size() > maxFile {
+		return nil, fmt.Errorf("%s has %d bytes, more than the limit of %d", path, info.Size(), maxFile)
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	return fromImage(m, head.depth == 16 && head.colour == 0)
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile))
 }
 
-// fromImage takes the colours of an image without looking at its alpha. Of 16 bits per sample the high byte is taken,
-// except in grey pictures (clip16), where Pillow clips the 16-bit value to 255.
-func fromImage(m image.Image, clip16 bool) (*Picture, error) {
-	b := m.Bounds()
-	p := New(b.Dx(), b.Dy())
-	set := func(i int, c color.NRGBA) { p.Pix[3*i], p.Pix[3*i+1], p.Pix[3*i+2] = c.R, c.G, c.B }
-	at, err := colourOf(m, clip16)
-	if err != nil {
-		return nil, err
-	}
-	for y := range p.Height {
-		for x := range p.Width {
-			set(y*p.Width+x, at(b.Min.X+x, b.Min.Y+y))
-		}
-	}
-	return p, nil
-}
-
-// colourOf gives a function that reads the stored colour of a pixel.
-func colourOf(m image.Image, clip16 bool) (func(x, y int) color.NRGBA, error) {
+// colourOf gives a function that reads the stored colour of a pixel; of 16 bits per sample the high byte.
+func colourOf(m image.Image) (func(x, y int) color.NRGBA, error) {
 	grey := func(v uint8) color.NRGBA { return color.NRGBA{v, v, v, 255} }
 	switch m := m.(type) {
 	case *image.NRGBA:
@@ -150,13 +191,10 @@ func colourOf(m image.Image, clip16 bool) (func(x, y int) color.NRGBA, error) {
 	case *image.Gray:
 		return func(x, y int) color.NRGBA { return grey(m.GrayAt(x, y).Y) }, nil
 	case *image.Gray16:
-		return func(x, y int) color.NRGBA { return grey(uint8(min(m.Gray16At(x, y).Y, 255))) }, nil
+		return func(x, y int) color.NRGBA { return grey(uint8(m.Gray16At(x, y).Y >> 8)) }, nil
 	case *image.NRGBA64:
 		return func(x, y int) color.NRGBA {
 			c := m.NRGBA64At(x, y)
-			if clip16 {
-				return grey(uint8(min(c.R, 255)))
-			}
 			return color.NRGBA{uint8(c.R >> 8), uint8(c.G >> 8), uint8(c.B >> 8), 255}
 		}, nil
 	case *image.RGBA64:
@@ -167,19 +205,11 @@ func colourOf(m image.Image, clip16 bool) (func(x, y int) color.NRGBA, error) {
 	case *image.Paletted:
 		palette := make([]color.NRGBA, 256)
 		for i, c := range m.Palette {
-			palette[i] = storedColour(c)
+			palette[i] = color.NRGBAModel.Convert(c).(color.NRGBA)
 		}
 		return func(x, y int) color.NRGBA { return palette[m.ColorIndexAt(x, y)] }, nil
 	}
 	return nil, fmt.Errorf("pixels of type %T are not known", m)
-}
-
-// storedColour is a palette entry with its alpha left aside, not multiplied in.
-func storedColour(c color.Color) color.NRGBA {
-	if c, ok := c.(color.NRGBA); ok {
-		return c
-	}
-	return color.NRGBAModel.Convert(c).(color.NRGBA)
 }
 
 // fromCMYK converts as Pillow does: each ink takes its share of what black leaves.
@@ -190,18 +220,4 @@ func fromCMYK(c color.CMYK) color.NRGBA {
 		return uint8(max(light-(t>>8+t)>>8, 0))
 	}
 	return color.NRGBA{channel(c.C), channel(c.M), channel(c.Y), 255}
-}
-
-func decodeWebP(data []byte) (*Picture, error) {
-	m, err := webp.Decode(bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	switch m := m.(type) {
-	case *image.YCbCr:
-		return fromVP8(m), nil
-	case *image.NYCbCrA:
-		return fromVP8(&m.YCbCr), nil
-	}
-	return fromImage(m, false)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -34,7 +35,7 @@ func reference(t *testing.T, path string) *Picture {
 // Every kind of file gives the very pixels that Pillow gives.
 func TestDecodeAsPillow(t *testing.T) {
 	expected, err := filepath.Glob(filepath.Join("testdata", "pillow", "*.expected.png"))
-	if err != nil || len(expected) < 40 {
+	if err != nil || len(expected) < 130 {
 		t.Fatalf("%d pictures, %v", len(expected), err)
 	}
 	for _, path := range expected {
@@ -63,11 +64,25 @@ func TestDecodeAsPillow(t *testing.T) {
 
 func TestInspect(t *testing.T) {
 	for name, want := range map[string]Info{
-		"turned_6.jpg":     {"jpeg", 24, 16, 6},
-		"turned_5.webp":    {"webp", 9, 6, 5},
-		"turned_8.png":     {"png", 5, 3, 8},
-		"lossy_33x18.webp": {"webp", 33, 18, 1},
-		"cmyk.jpg":         {"jpeg", 19, 14, 1},
+		"turned_6.jpg":           {Format: "jpeg", Width: 24, Height: 16, Orientation: 6, Bits: 8},
+		"turned_5.webp":          {Format: "webp", Width: 9, Height: 6, Orientation: 5, Bits: 8},
+		"turned_8.png":           {Format: "png", Width: 5, Height: 3, Orientation: 8, Bits: 8},
+		"lossy_33x18.webp":       {Format: "webp", Width: 33, Height: 18, Orientation: 1, Bits: 8},
+		"alpha_lossy.webp":       {Format: "webp", Width: 21, Height: 13, Orientation: 1, Bits: 8, Alpha: true},
+		"alpha_lossless.webp":    {Format: "webp", Width: 13, Height: 9, Orientation: 1, Bits: 8, Alpha: true},
+		"cmyk.jpg":               {Format: "jpeg", Width: 19, Height: 14, Orientation: 1, Bits: 8, Inks: true},
+		"grey.jpg":               {Format: "jpeg", Width: 20, Height: 11, Orientation: 1, Bits: 8, Grey: true},
+		"grey_16.png":            {Format: "png", Width: 6, Height: 4, Orientation: 1, Bits: 16, Grey: true},
+		"animated.png":           {Format: "png", Width: 7, Height: 5, Orientation: 1, Bits: 8, Animated: true},
+		"gif_frames.gif":         {Format: "gif", Width: 24, Height: 17, Orientation: 1, Bits: 8, Animated: true},
+		"gif_inside_clear.gif":   {Format: "gif", Width: 9, Height: 6, Orientation: 1, Bits: 8, Alpha: true},
+		"gif_outside.gif":        {Format: "gif", Width: 6, Height: 4, Orientation: 1, Bits: 8},
+		"animated_inside.webp":   {Format: "webp", Width: 25, Height: 21, Orientation: 1, Bits: 8, Animated: true},
+		"animated_turned.webp":   {Format: "webp", Width: 16, Height: 12, Orientation: 6, Bits: 8, Animated: true},
+		"lenient_clear_rgba.png": {Format: "png", Width: 7, Height: 5, Orientation: 1, Bits: 8, Alpha: true},
+		"grey_16_clear.png":      {Format: "png", Width: 5, Height: 4, Orientation: 1, Bits: 16, Grey: true, Alpha: true},
+		"rgba_16.png":            {Format: "png", Width: 5, Height: 4, Orientation: 1, Bits: 16, Alpha: true},
+		"palette_4.png":          {Format: "png", Width: 9, Height: 4, Orientation: 1, Bits: 4, Alpha: true},
 	} {
 		data, err := os.ReadFile(filepath.Join("testdata", "pillow", name))
 		if err != nil {
@@ -100,19 +115,40 @@ func TestDecodeRefuses(t *testing.T) {
 		want string
 	}{
 		"empty":         {nil, "the file is empty"},
-		"text":          {[]byte("<html>not found</html>"), "format is not known; PNG, JPEG and WebP"},
+		"text":          {[]byte("<html>not found</html>"), "format is not known; PNG, JPEG, WebP and GIF"},
 		"cut jpeg":      {whole[:len(whole)/2], "jpeg: "},
 		"jpeg head":     {whole[:20], "jpeg: "},
+		"scan first":    {[]byte("\xff\xd8\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\x00\x00"), "jpeg: a scan before the frame header"},
 		"cut webp":      {lossy[:len(lossy)/2], "webp: "},
 		"png head":      {pngHeader(4, 4, 8, 2), "png: "},
 		"bomb":          {pngHeader(100_000, 100_000, 8, 2), "more than the limit"},
 		"empty claim":   {pngHeader(9_000, 9_000, 8, 2), "bytes cannot hold 9000×9000 pixels"},
 		"no area":       {pngHeader(0, 7, 8, 2), "png: "},
 		"only the mark": {[]byte("\x89PNG\r\n\x1a\n"), "png: "},
+		"gif head":      {[]byte("GIF89a\x01\x00\x01\x00\x00\x00\x00"), "gif: the file ends before its first picture"},
+		"tiff":          {[]byte("II*\x00\x08\x00\x00\x00"), "TIFF is not read; write it as PNG, JPEG or WebP"},
+		"big tiff":      {[]byte("MM\x00+\x00\x08\x00\x00"), "TIFF is not read"},
+		"bmp":           {append([]byte("BM\x36\x1b\x00\x00\x00\x00\x00\x00\x36\x00\x00\x00"), make([]byte, 40)...), "BMP is not read; write it as"},
+		"avif":          {[]byte("\x00\x00\x00\x1cftypavif\x00\x00\x00\x00mif1miaf"), "AVIF is not read; write it as"},
+		"heic":          {[]byte("\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic"), "HEIC is not read; write it as"},
+		"video":         {[]byte("\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom"), "a video is not read"},
+		"jpeg xl":       {[]byte("\xff\x0a\x00\x00"), "JPEG XL is not read"},
+		"jpeg 2000":     {[]byte("\x00\x00\x00\x0cjP  \r\n\x87\n"), "JPEG 2000 is not read"},
+		"svg":           {[]byte("  <svg xmlns=\"http://www.w3.org/2000/svg\"/>"), "SVG is not read"},
+		"lfs":           {[]byte("version https://git-lfs.github.com/spec/v1\noid"), "a pointer of Git LFS (fetch the data with git lfs pull)"},
 	} {
 		_, err := Decode(tc.data)
 		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.HasPrefix(err.Error(), "decode picture: ") {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)
+		}
+	}
+	dir := t.TempDir()
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe.png"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, filepath.Join(dir, "pipe.png"), "/dev/zero"} {
+		if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "is not a file") {
+			t.Errorf("%s: %v", path, err)
 		}
 	}
 	if _, err := Open(filepath.Join(t.TempDir(), "gone.png")); err == nil || !strings.Contains(err.Error(), "gone.png") {
@@ -148,7 +184,7 @@ func TestOrientation(t *testing.T) {
 		"nothing":       {nil, 1},
 		"far offset":    {[]byte("II*\x00\xff\xff\xff\xff"), 1},
 	} {
-		if got := orientation(tc.data); got != tc.want {
+		if got := orientationOf(tc.data, nil); got != tc.want {
 			t.Errorf("%s: %d, want %d", name, got, tc.want)
 		}
 	}

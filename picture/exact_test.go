@@ -1,7 +1,6 @@
 package picture
 
 import (
-	"encoding/binary"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -244,50 +243,6 @@ func TestSignedBits(t *testing.T) {
 		r := &bitReader{data: w.out}
 		if got, err := r.signed(tc.n); err != nil || got != tc.want {
 			t.Errorf("%b in %d bits: %d %v, want %d", tc.bits, tc.n, got, err, tc.want)
-		}
-	}
-}
-
-// Orientation is found behind other chunks and segments, and damaged lists of them are no reason to fail.
-func TestFindEXIF(t *testing.T) {
-	tags := tiff(binary.LittleEndian, "II*\x00", 3, 6)
-	pngChunk := func(kind string, body []byte) []byte {
-		out := append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), kind...)
-		return append(append(out, body...), 0, 0, 0, 0)
-	}
-	segment := func(marker byte, body []byte) []byte {
-		return append(binary.BigEndian.AppendUint16([]byte{0xff, marker}, uint16(len(body)+2)), body...)
-	}
-	riff := func(kind string, body []byte) []byte {
-		out := append(binary.LittleEndian.AppendUint32([]byte(kind), uint32(len(body))), body...)
-		if len(body)%2 == 1 {
-			out = append(out, 0)
-		}
-		return out
-	}
-	join := func(parts ...[]byte) (out []byte) {
-		for _, p := range parts {
-			out = append(out, p...)
-		}
-		return out
-	}
-	exif := append([]byte("Exif\x00\x00"), tags...)
-	for name, tc := range map[string]struct {
-		found []byte
-		want  int
-	}{
-		"png":           {pngEXIF(join(make([]byte, 8), pngChunk("tEXt", []byte("hello")), pngChunk("eXIf", tags))), 6},
-		"png without":   {pngEXIF(join(make([]byte, 8), pngChunk("IEND", nil))), 1},
-		"png damaged":   {pngEXIF(join(make([]byte, 8), []byte("\xff\xff\xff\xffeXIf....."))), 1},
-		"jpeg":          {jpegEXIF(join(make([]byte, 2), segment(0xe0, []byte("JFIF\x00")), segment(0xe1, []byte("http://ns")), []byte{0xff}, segment(0xe1, exif))), 6},
-		"jpeg too late": {jpegEXIF(join(make([]byte, 2), segment(0xda, nil), segment(0xe1, exif))), 1},
-		"jpeg damaged":  {jpegEXIF([]byte{0xff, 0xd8, 0xff, 0xe1, 0xff, 0xff, 'E'}), 1},
-		"webp":          {webpEXIF(join(make([]byte, 12), riff("VP8X", make([]byte, 9)), riff("EXIF", exif))), 6},
-		"webp without":  {webpEXIF(join(make([]byte, 12), riff("VP8 ", make([]byte, 4)))), 1},
-		"webp damaged":  {webpEXIF(join(make([]byte, 12), []byte("EXIF\xff\xff\xff\xff"))), 1},
-	} {
-		if got := orientation(tc.found); got != tc.want {
-			t.Errorf("%s: %d, want %d", name, got, tc.want)
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"image"
 )
 
 // JPEG markers that are looked at.
@@ -89,8 +88,8 @@ func readJPEG(data []byte) (*jpegFile, error) {
 	return f, nil
 }
 
-// jpegConfig reads no further than the frame header.
-func jpegConfig(data []byte) (image.Config, error) {
+// jpegInfo reads no further than the frame header and the tags.
+func jpegInfo(data []byte) (Info, error) {
 	f := &jpegFile{data: data, pos: 2, transform: -1}
 	for len(f.parts) == 0 {
 		marker, err := f.nextMarker()
@@ -98,10 +97,10 @@ func jpegConfig(data []byte) (image.Config, error) {
 			err = f.segment(marker)
 		}
 		if err != nil {
-			return image.Config{}, err
+			return Info{}, err
 		}
 	}
-	return image.Config{Width: f.width, Height: f.height}, nil
+	return Info{Width: f.width, Height: f.height, Orientation: orientationOf(jpegTags(data)), Bits: 8, Grey: len(f.parts) == 1, Inks: len(f.parts) == 4}, nil
 }
 
 func (f *jpegFile) complete() bool {
@@ -156,6 +155,9 @@ func (f *jpegFile) segment(marker byte) error {
 	case markQuant:
 		return f.quantTables(body)
 	case markScan:
+		if len(f.parts) == 0 {
+			return errors.New("a scan before the frame header")
+		}
 		return f.scan(body)
 	case markInterval:
 		if len(body) < 2 {

@@ -92,6 +92,8 @@ func (c *chunk) header() (*page, error) {
 			return nil, fmt.Errorf("page header: %w", err)
 		}
 		p.at = c.at + int64(r.BytesRead())
+		// Statistics may hold whole pictures; nobody asks for them, and they keep the bytes they were read from in memory.
+		p.DataPageHeader.V.Statistics, p.DataPageHeaderV2.V.Statistics = format.Statistics{}, format.Statistics{}
 		return p, p.check(end)
 	}
 }

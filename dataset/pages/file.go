@@ -42,8 +42,7 @@ func Open(r io.ReaderAt, size int64) (f *File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var protocol thrift.CompactProtocol
-	if err := thrift.Unmarshal(&protocol, footer, &f.meta); err != nil {
+	if err := f.readMeta(footer); err != nil {
 		return nil, fmt.Errorf("parquet footer: %w; the file is damaged, fetch or write it again", err)
 	}
 	if err := f.checkMeta(); err != nil {
@@ -79,6 +78,26 @@ func footerOf(r io.ReaderAt, size int64) ([]byte, error) {
 	footer := make([]byte, n)
 	_, err := r.ReadAt(footer, size-8-n)
 	return footer, err
+}
+
+// readMeta decodes a footer without its statistics: the smallest and the largest value of a column of pictures are pictures.
+// What is kept is decoded from bytes without them, since strings lie in the bytes that they were decoded from.
+func (f *File) readMeta(footer []byte) error {
+	var protocol thrift.CompactProtocol
+	var full format.FileMetaData
+	if err := thrift.Unmarshal(&protocol, footer, &full); err != nil {
+		return err
+	}
+	for i := range full.RowGroups {
+		for j := range full.RowGroups[i].Columns {
+			full.RowGroups[i].Columns[j].MetaData.Statistics = format.Statistics{}
+		}
+	}
+	small, err := thrift.Marshal(&protocol, &full)
+	if err != nil {
+		return err
+	}
+	return thrift.Unmarshal(&protocol, small, &f.meta)
 }
 
 // checkMeta refuses what cannot be read, before the first page.
