@@ -179,7 +179,7 @@ type ScoreResult struct {
 	Span    run.Span // filled by the activity
 }
 
-// EvalShard asks for one shard of the evaluation of a variant: tuples i of the split with i mod Shards = Shard.
+// EvalShard asks for one shard of the evaluation of a variant: small groups of tuples take turns among the shards.
 type EvalShard struct {
 	Job        run.Job
 	Variant    run.Variant

@@ -395,7 +395,7 @@ type TLS struct {
 
 // Worker is how a process works.
 type Worker struct {
-	// Threads of the kernels of one activity; 0: cores divided by concurrency.
+	// Threads of the kernels; 0: all cores. Activities that work at once share them.
 	Threads int `yaml:"threads" default:"0" valid:">=0" changes:"speed"`
 	// What the backward pass finds in memory. full: only block inputs, the rest is recomputed; selective: norms,
 	// activations and gates are recomputed; none: everything is kept.

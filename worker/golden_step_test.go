@@ -37,7 +37,7 @@ func TestGoldenStepsOfThePaper(t *testing.T) {
 	g := openGolden(t, "paper")
 	sft := g.sft(true)
 	var initial run.CheckpointRef
-	g.oft(sft, initial, initial, false)
+	g.oft(sft, initial, sft, false)
 }
 
 // TestGoldenStepsInTheWorld: masks of the world's detector, ties, pictures without a detection, no stage 1.

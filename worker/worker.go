@@ -209,13 +209,12 @@ func (w *Worker) Report(ctx context.Context, c activities.ReportJob, m activitie
 }
 
 // do opens a job's run, hands it to a room, and gives what fails there its class.
-func do[T any](ctx context.Context, w *Worker, op string, job run.Job, m activities.Monitor, room func(*opened.Run) (T, error)) (T, error) {
+func do[T any](ctx context.Context, w *Worker, op string, job run.Job, m activities.Monitor, room func(*opened.Run) (T, error)) (out T, err error) {
 	r, done, err := w.open(ctx, job, m)
 	if err != nil {
-		var none T
-		return none, err
+		return out, err
 	}
 	defer done()
-	out, err := room(r)
+	out, err = room(r)
 	return out, classify(op, err)
 }

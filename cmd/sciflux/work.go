@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 
 	"github.com/sciflux/sciflux/activities"
-	"github.com/sciflux/sciflux/configs"
 	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/engine/cpu"
 	"github.com/sciflux/sciflux/models"
@@ -34,17 +32,9 @@ func backend(threads int) (engine.Backend, error) {
 	return be, nil
 }
 
-// threads is what the config gives to each of the activities that work at once.
-func threads(c configs.Worker) int {
-	if c.Threads > 0 {
-		return c.Threads
-	}
-	return max(1, runtime.GOMAXPROCS(0)/max(1, c.Concurrency))
-}
-
 // work starts a worker. sink gets every report of its activities and may be nil.
 func (s *site) work(version string, sink func(run.Progress)) (*crew, error) {
-	be, err := backend(threads(s.cfg.Worker))
+	be, err := backend(s.cfg.Worker.Threads)
 	if err != nil {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func (m *CLIP) TextFeatures(ctx context.Context, ids []int32, length int) ([]flo
 	if err != nil {
 		return nil, err
 	}
-	return m.project(pooled, m.textProjection), nil
+	return m.project(pooled, m.textProjection)
 }
 
 // ImageFeatures gives the projected class states, of length 1: [B, projection]. patches as for Vision.Forward.
@@ -85,18 +85,19 @@ func (m *CLIP) ImageFeatures(ctx context.Context, patches []float32) ([]float32,
 	if err != nil {
 		return nil, err
 	}
-	return m.project(class, m.visualProjection), nil
+	return m.project(class, m.visualProjection)
 }
 
 // project multiplies by a projection and divides each row by its length.
-func (m *CLIP) project(states *engine.Tensor, projection *engine.Weight) []float32 {
-	x, y := m.be.Alloc(states.Shape...), m.be.Alloc(states.Rows(), projection.Out)
-	m.be.Upload(x, states.Floats())
-	m.be.Linear(engine.All(y), engine.All(x), projection, nil, 0)
-	features := make([]float32, y.Len())
-	m.be.Download(features, y)
-	m.be.Free(x)
-	m.be.Free(y)
+func (m *CLIP) project(states *engine.Tensor, projection *engine.Weight) (features []float32, err error) {
+	defer engine.Guard(&err)
+	be := engine.NewScope(m.be)
+	defer be.Close()
+	x, y := be.Alloc(states.Shape...), be.Alloc(states.Rows(), projection.Out)
+	be.Upload(x, states.Floats())
+	be.Linear(engine.All(y), engine.All(x), projection, nil, 0)
+	features = make([]float32, y.Len())
+	be.Download(features, y)
 	for from := 0; from < len(features); from += projection.Out {
 		row := features[from : from+projection.Out]
 		var sum float64
@@ -108,7 +109,7 @@ func (m *CLIP) project(states *engine.Tensor, projection *engine.Weight) []float
 			row[k] /= length
 		}
 	}
-	return features
+	return features, nil
 }
 
 // Score is the model's similarity of features of length 1: exp(logit_scale)·⟨text, image⟩.

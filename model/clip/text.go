@@ -81,11 +81,11 @@ func (t *Text) Forward(ctx context.Context, ids []int32, length int) (hidden, po
 	}
 	c := t.Config.Width
 	hidden = engine.Wrap(make([]float32, batch*length*c), batch, length, c)
-	err = t.encode(ctx, ids, length, func(from, n int, h engine.View) {
-		y := t.be.Alloc(n*length, c)
-		t.be.LayerNorm(engine.All(y), h, t.final.weight, t.final.bias, t.Config.Eps)
-		t.be.Download(hidden.Floats()[from*length*c:(from+n)*length*c], y)
-		t.be.Free(y)
+	err = t.encode(ctx, ids, length, func(be engine.Backend, from, n int, h engine.View) {
+		y := be.Alloc(n*length, c)
+		be.LayerNorm(engine.All(y), h, t.final.weight, t.final.bias, t.Config.Eps)
+		be.Download(hidden.Floats()[from*length*c:(from+n)*length*c], y)
+		be.Free(y)
 	})
 	if err != nil {
 		return nil, nil, err
@@ -126,7 +126,7 @@ func (c TextConfig) end(row []int32) int {
 }
 
 // encode runs the tower over chunks of whole rows and hands the states before the final norm to done.
-func (t *Text) encode(ctx context.Context, ids []int32, length int, done func(from, n int, h engine.View)) error {
+func (t *Text) encode(ctx context.Context, ids []int32, length int, done func(be engine.Backend, from, n int, h engine.View)) error {
 	c, batch := t.Config.Width, len(ids)/length
 	chunk := min(batch, weights.Chunk(length))
 	host := make([]float32, chunk*length*c)
@@ -146,22 +146,24 @@ func (t *Text) encode(ctx context.Context, ids []int32, length int, done func(fr
 				}
 			}
 		}
-		if err := t.layers(ctx, x, n, length, func(h engine.View) { done(from, n, h) }); err != nil {
+		if err := t.layers(ctx, x, n, length, func(be engine.Backend, h engine.View) { done(be, from, n, h) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *Text) layers(ctx context.Context, x []float32, n, length int, done func(h engine.View)) error {
-	h := t.be.Alloc(n*length, t.Config.Width)
-	s := t.tower.scratch(t.be, n*length)
-	defer func() { s.free(); t.be.Free(h) }()
-	t.be.Upload(h, x)
+func (t *Text) layers(ctx context.Context, x []float32, n, length int, done func(be engine.Backend, h engine.View)) (err error) {
+	defer engine.Guard(&err)
+	be := engine.NewScope(t.be)
+	defer be.Close()
+	h := be.Alloc(n*length, t.Config.Width)
+	s := t.tower.scratch(be, n*length)
+	be.Upload(h, x)
 	all := func(v engine.View) engine.View { return v }
 	if err := t.tower.run(ctx, s, engine.All(h), engine.Layout{B: n, T: length}, true, all); err != nil {
 		return err
 	}
-	done(engine.All(h))
+	done(be, engine.All(h))
 	return nil
 }

@@ -67,12 +67,6 @@ func (t *tower) scratch(be engine.Backend, rows int) *scratch {
 	}
 }
 
-func (s *scratch) free() {
-	for _, t := range []*engine.Tensor{s.norm, s.qkv, s.attended, s.a, s.fc} {
-		s.be.Free(t)
-	}
-}
-
 // run takes h through all layers in place. The last layer computes only the rows of h that last selects: the others have
 // no reader.
 func (t *tower) run(ctx context.Context, s *scratch, h engine.View, layout engine.Layout, causal bool, last func(engine.View) engine.View) error {

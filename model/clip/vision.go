@@ -85,37 +85,13 @@ func (v *Vision) Forward(ctx context.Context, patches []float32) (*engine.Tensor
 	batch := len(patches) / (per * width)
 	out := engine.Wrap(make([]float32, batch*c), batch, c)
 	chunk := min(batch, v.Config.Batch())
-	s := v.newWork(chunk)
-	defer func() { v.free(s) }()
 	for from := 0; from < batch; from += chunk {
 		n := min(chunk, batch-from)
-		if n != s.pictures {
-			v.free(s)
-			s = v.newWork(n)
-		}
-		if err := v.forward(ctx, s, patches[from*per*width:(from+n)*per*width]); err != nil {
+		if err := v.some(ctx, out.Floats()[from*c:(from+n)*c], patches[from*per*width:(from+n)*per*width], n); err != nil {
 			return nil, err
 		}
-		v.be.Download(out.Floats()[from*c:(from+n)*c], s.class)
 	}
 	return out, nil
-}
-
-// work is the memory for some pictures at once.
-type work struct {
-	*scratch
-	pictures              int
-	patches, h, start, hn *engine.Tensor
-	class                 *engine.Tensor
-}
-
-func (v *Vision) newWork(n int) *work {
-	c, per := v.Config.Width, v.Config.Patches()
-	rows := n * (1 + per)
-	return &work{
-		scratch: v.tower.scratch(v.be, rows), pictures: n, patches: v.be.Alloc(n*per, v.Config.PatchWidth()),
-		h: v.be.Alloc(rows, c), start: v.takeStart(n), hn: v.be.Alloc(rows, c), class: v.be.Alloc(n, c),
-	}
 }
 
 // takeStart gives the joint matrix that n pictures begin with, without their patches: the one that was given back last if
@@ -155,25 +131,25 @@ func (v *Vision) giveStart(t *engine.Tensor) {
 	}
 }
 
-func (v *Vision) free(w *work) {
-	w.scratch.free()
-	v.giveStart(w.start)
-	for _, t := range []*engine.Tensor{w.patches, w.h, w.hn, w.class} {
-		v.be.Free(t)
-	}
-}
-
-func (v *Vision) forward(ctx context.Context, w *work, patches []float32) error {
-	be, n, per := v.be, w.pictures, v.Config.Patches()
-	h, x := engine.All(w.h), engine.All(w.hn)
-	be.Upload(w.patches, patches)
-	be.Copy(h, engine.All(w.start))
-	be.Linear(h.RowRange(n, n*per), engine.All(w.patches), v.patch, nil, 1)
+// some puts the class states of n pictures, all at once, into dst.
+func (v *Vision) some(ctx context.Context, dst, patches []float32, n int) (err error) {
+	defer engine.Guard(&err)
+	be := engine.NewScope(v.be)
+	defer be.Close()
+	start := v.takeStart(n)
+	defer v.giveStart(start)
+	c, per := v.Config.Width, v.Config.Patches()
+	pixels, joint, normed, class := be.Alloc(n*per, v.Config.PatchWidth()), be.Alloc(n*(1+per), c), be.Alloc(n*(1+per), c), be.Alloc(n, c)
+	h, x := engine.All(joint), engine.All(normed)
+	be.Upload(pixels, patches)
+	be.Copy(h, engine.All(start))
+	be.Linear(h.RowRange(n, n*per), engine.All(pixels), v.patch, nil, 1)
 	be.LayerNorm(x, h, v.pre.weight, v.pre.bias, v.Config.Eps)
 	classRows := func(m engine.View) engine.View { return m.RowRange(0, n) }
-	if err := v.tower.run(ctx, w.scratch, x, engine.Layout{B: n, T: 1, N: per}, false, classRows); err != nil {
+	if err := v.tower.run(ctx, v.tower.scratch(be, n*(1+per)), x, engine.Layout{B: n, T: 1, N: per}, false, classRows); err != nil {
 		return err
 	}
-	be.LayerNorm(engine.All(w.class), classRows(x), v.post.weight, v.post.bias, v.Config.Eps)
+	be.LayerNorm(engine.All(class), classRows(x), v.post.weight, v.post.bias, v.Config.Eps)
+	be.Download(dst, class)
 	return nil
 }

@@ -167,7 +167,7 @@ func (p *pass) condition() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			e.Release()
-			err = fmt.Errorf("conditioning: %v", r)
+			err = fmt.Errorf("conditioning: %w", engine.Recovered(r))
 		}
 	}()
 	p.cond = p.batch.condition(e, p.ad)

@@ -33,7 +33,7 @@ func (b *Batch) Velocity(ctx context.Context, ad *lora.Adapter) (v *engine.Tenso
 	defer func() {
 		if p := recover(); p != nil {
 			e.Release()
-			v, err = nil, fmt.Errorf("transformer %s: %v", where, p)
+			v, err = nil, fmt.Errorf("transformer %s: %w", where, engine.Recovered(p))
 		}
 		for _, t := range []*engine.Tensor{cond, x} {
 			if t != nil {

@@ -124,7 +124,8 @@ func (m *T5) Close() error {
 
 // Forward gives the last hidden states, after the final norm: a host tensor [B, L, C], padding included. ids are rows of
 // length L, padded with 0.
-func (m *T5) Forward(ctx context.Context, ids []int32, length int) (*engine.Tensor, error) {
+func (m *T5) Forward(ctx context.Context, ids []int32, length int) (states *engine.Tensor, err error) {
+	defer engine.Guard(&err)
 	batch, err := weights.Rows(ids, length)
 	if err != nil {
 		return nil, fmt.Errorf("encode with t5: %w", err)
@@ -153,6 +154,7 @@ func (m *T5) prepareBias(length int) {
 	}
 	if m.bias != nil {
 		m.be.Free(m.bias)
+		m.bias = nil
 	}
 	c := m.Config
 	m.bias, m.held = m.be.Alloc(c.Heads, length, length), length

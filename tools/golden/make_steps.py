@@ -96,12 +96,11 @@ class Case:
             self.record.adapter("compare", stage.training.adapter)
         return end
 
-    def oft(self, start, reference, policy=None, masks=None):
-        """policy: what draws the pairs of the first epoch, else the adapter that is trained."""
+    def oft(self, start, reference, masks=None):
         stage = OFT(self.pipe, self.scorer, self.c, self.rows, self.prompts(), start, reference)
         epochs = []
         for epoch in range(self.c["oft"]["epochs"]):
-            prompts, states, pictures, rewards = stage.rollouts(epoch, policy if policy and epoch == 0 else stage.training.adapter)
+            prompts, states, pictures, rewards = stage.rollouts(epoch, stage.training.adapter)
             e = {"prompts": [{k: p[k] for k in ("number", "text", "object")} for p in prompts], "rewards": rewards}
             marks = (masks or self.no_masks)(stage, prompts, pictures, rewards, e)
             e["steps"] = stage.train(prompts, states, rewards, marks)
@@ -177,7 +176,7 @@ def main():
 
     paper = Case(cases.PAPER, a.out, a.models)
     sft = paper.sft()
-    paper.oft(sft, paper.start, policy=paper.start, masks=paper.given_boxes)
+    paper.oft(sft, paper.start, masks=paper.given_boxes)
     paper.record.write(a.out)
 
     scenes = Case(cases.WORLD, a.out, a.models)

@@ -22,7 +22,7 @@ func Generate(ctx context.Context, r *opened.Run, c activities.PairShard, m acti
 	if ref, ok, err := store.Finished(ctx, r.Objects, key); ok || err != nil {
 		return ref, err
 	}
-	policy, err := checkpoint.Trained(ctx, r, c.Policy)
+	policy, err := policyOf(ctx, r, c.Policy)
 	if err != nil {
 		return run.ObjectRef{}, err
 	}
@@ -41,6 +41,15 @@ func Generate(ctx context.Context, r *opened.Run, c activities.PairShard, m acti
 		m.Report(run.Progress{Stage: run.StageOFT, Epoch: c.Epoch, Note: "generating", StepSeconds: time.Since(start).Seconds(), At: time.Now()})
 	}
 	return store.Finish(ctx, r.Objects, key, out.Write)
+}
+
+// policyOf is the adapter that stage 2 trains: before its first epoch what it starts from, which is the evaluated adapter of
+// the stage before.
+func policyOf(ctx context.Context, r *opened.Run, at run.CheckpointRef) (*lora.Adapter, error) {
+	if at.Stage != run.StageOFT {
+		return checkpoint.Evaluated(ctx, r, at)
+	}
+	return checkpoint.Trained(ctx, r, at)
 }
 
 // rollOut samples the pictures of some prompts in one batch and appends them.
