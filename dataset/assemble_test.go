@@ -77,7 +77,8 @@ func anyText(t *rapid.T, name string, at int) shredded {
 }
 
 func anyImages(t *rapid.T, name string, at int) shredded {
-	s := shredded{col: column{name: name, kind: images, list: true, listMin: emptyList, elemMin: nullElement, itemMin: anElement, value: leaf{at, aField}, path: leaf{at + 1, aField}, paths: true}}
+	s := shredded{col: column{name: name, kind: images, list: true, listMin: emptyList, elemMin: nullElement, itemMin: anElement,
+		value: leaf{at, aField}, path: leaf{at + 1, aField}, paths: true}}
 	both := func(level int) {
 		s.values = append(s.values, parquet.NullValue().Level(0, level, at), parquet.NullValue().Level(0, level, at+1))
 	}
@@ -90,7 +91,8 @@ func anyImages(t *rapid.T, name string, at int) shredded {
 	w := Images{Valid: true}
 	for i := range n {
 		if rapid.IntRange(0, 3).Draw(t, "null struct") == 0 {
-			s.values = append(s.values, parquet.NullValue().Level(min(i, 1), nullElement, at), parquet.NullValue().Level(min(i, 1), nullElement, at+1))
+			s.values = append(s.values, parquet.NullValue().Level(min(i, 1), nullElement, at), parquet.NullValue().Level(min(i, 1),
+				nullElement, at+1))
 			w.List = append(w.List, nil)
 			continue
 		}
@@ -159,7 +161,8 @@ func TestRowsAreAssembled(t *testing.T) {
 		}
 		add(anyText(t, ImplicitPrompt, at))
 		add(anyImages(t, SuperficialImage, at))
-		add(shredded{col: column{name: "flag", kind: ignored, value: leaf{at, 0}}, values: parquet.Row{parquet.BooleanValue(true).Level(0, 0, at)}})
+		add(shredded{col: column{name: "flag", kind: ignored, value: leaf{at, 0}},
+			values: parquet.Row{parquet.BooleanValue(true).Level(0, 0, at)}})
 		add(anyNumber(t, "number", at))
 		add(anyText(t, "law", at))
 		add(anyImages(t, ExplicitImage, at))
@@ -176,7 +179,8 @@ func TestRowsAreAssembled(t *testing.T) {
 		law := parts[4]
 		for name, pair := range map[string][2]any{
 			"implicit": {got.Implicit, parts[0].want}, "superficial images": {got.SuperficialImages, parts[1].want},
-			"explicit images": {got.ExplicitImages, parts[5].want}, "explicit": {got.Explicit, parts[6].want}, "superficial": {got.Superficial, Text{}},
+			"explicit images": {got.ExplicitImages, parts[5].want}, "explicit": {got.Explicit, parts[6].want},
+			"superficial": {got.Superficial, Text{}},
 		} {
 			if !reflect.DeepEqual(pair[0], pair[1]) {
 				t.Fatalf("%s: %+v, want %+v", name, pair[0], pair[1])
@@ -242,7 +246,8 @@ func TestWrongRowsAreErrors(t *testing.T) {
 // TestRowsShareNoMemory: what a row holds stays when the reader's page is used again.
 func TestRowsShareNoMemory(t *testing.T) {
 	path, prompt := []byte("path"), []byte("prompt")
-	cols := []column{textColumn(ImplicitPrompt, 0, false), {name: ExplicitImage, kind: images, list: true, listMin: emptyList, elemMin: nullElement,
+	cols := []column{textColumn(ImplicitPrompt, 0, false), {name: ExplicitImage, kind: images, list: true, listMin: emptyList,
+		elemMin: nullElement,
 		itemMin: anElement, value: leaf{1, aField}, path: leaf{2, aField}, paths: true}}
 	got, err := assemble(cols, parquet.Row{parquet.ByteArrayValue(prompt).Level(0, 1, 0), parquet.Int64Value(3).Level(0, aField, 1),
 		parquet.ByteArrayValue(path).Level(0, aField, 2)}, testPlaces{})

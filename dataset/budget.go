@@ -31,7 +31,8 @@ func (b *budget) row() error {
 
 func (b *budget) check() error {
 	if b.left < 0 {
-		return fmt.Errorf("the texts and numbers of the split take more than %d MiB; leave out columns that training does not use, or rows", maxTexts>>20)
+		return fmt.Errorf("the texts and numbers of the split take more than %d MiB; "+
+			"leave out columns that training does not use, or rows", maxTexts>>20)
 	}
 	return nil
 }

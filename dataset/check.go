@@ -37,7 +37,8 @@ const (
 // training starts.
 func (s *Set) Check(ctx context.Context, n Needs) error {
 	if n.Object && !s.Has("object") {
-		return fmt.Errorf("dataset %s split %s: no column object, so a detector cannot know what to look for; add it, or train with mask boxes none or full", s.Dir, s.Split)
+		return fmt.Errorf("dataset %s split %s: no column object, so a detector cannot know what to look for; "+
+			"add it, or train with mask boxes none or full", s.Dir, s.Split)
 	}
 	rows := s.rows
 	if n.Rows > 0 {
@@ -116,10 +117,12 @@ func checkShape(info picture.Info, side int) error {
 	short, long := min(info.Width, info.Height), max(info.Width, info.Height)
 	switch {
 	case long > MaxAspect*short:
-		return fmt.Errorf("%d×%d pixels: one side is more than %d times the other, and training takes the middle square; cut the picture or remove the row",
+		return fmt.Errorf("%d×%d pixels: one side is more than %d times the other, "+
+			"and training takes the middle square; cut the picture or remove the row",
 			info.Width, info.Height, MaxAspect)
 	case MaxEnlarge*short < side:
-		return fmt.Errorf("%d×%d pixels would be enlarged more than %d times to %d; take a larger picture, a lower resolution, or remove the row",
+		return fmt.Errorf("%d×%d pixels would be enlarged more than %d times to %d; "+
+			"take a larger picture, a lower resolution, or remove the row",
 			info.Width, info.Height, MaxEnlarge, side)
 	}
 	return nil

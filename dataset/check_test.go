@@ -36,8 +36,10 @@ func TestCheckNamesTheRow(t *testing.T) {
 		{"no explicit", "row 1: no explicit prompt", all, func(r *goodRow) { r.Explicit = "" }},
 		{"explicit not needed", "", Needs{Superficial: true}, func(r *goodRow) { r.Explicit, r.A = "", nil }},
 		{"no picture", "superficial picture: column superficial_image: there is none", all, func(r *goodRow) { r.B = nil }},
-		{"broken picture", `row 1: explicit picture: column explicit_image: number 0: image "z.png"`, all, func(r *goodRow) { r.A = []goodImage{{[]byte("oops"), "z.png"}} }},
-		{"cut picture", "may be cut off or damaged; write the picture again", all, func(r *goodRow) { r.A = []goodImage{{r.A[0].Bytes[:40], "z.png"}} }},
+		{"broken picture", `row 1: explicit picture: column explicit_image: number 0: image "z.png"`, all,
+			func(r *goodRow) { r.A = []goodImage{{[]byte("oops"), "z.png"}} }},
+		{"cut picture", "may be cut off or damaged; write the picture again", all,
+			func(r *goodRow) { r.A = []goodImage{{r.A[0].Bytes[:40], "z.png"}} }},
 		{"no noun", "row 1: no object noun", all, func(r *goodRow) { r.Object = "" }},
 		{"another noun", `object noun "pear" is not in the prompt "An unripe Apple"`, all, func(r *goodRow) { r.Object = "pear" }},
 	} {

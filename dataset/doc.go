@@ -1,5 +1,6 @@
-// Package dataset reads Science-T2I style parquet files: three kinds of prompts, right and superficial pictures, category
-// and law, in shards SPLIT-00000-of-0000N.parquet. A prompt column is a string (test splits) or a list of strings
-// (training splits), an image column a list of {bytes, path}; both are told from the file's own schema, whatever its
-// writer named the middle levels of a list.
+// Package dataset reads data sets of prompts and pictures: Science-T2I parquet files with three kinds of prompts and right and
+// superficial pictures, folders of pictures with captions, and webdataset archives. docs/formats.md has the layouts.
+//
+// A Set holds the texts of its rows. Pictures stay where they are until one is asked for: Image knows the place, in a page of
+// a parquet file (package pages), in an archive, or in a file that the data name, which must lie inside the data folder.
 package dataset

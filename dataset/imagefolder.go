@@ -111,7 +111,8 @@ func imageRows(ctx context.Context, in *folder, l layout, b *budget, yield func(
 func noOtherMetadata(in *folder, base string) error {
 	for _, name := range []string{"metadata.csv", "metadata.parquet"} {
 		if file := filepath.Join(base, name); exists(in, file) && !exists(in, filepath.Join(base, metadataFile)) {
-			return fmt.Errorf("captions in %q are not read; write them as %s, a line {\"file_name\": …, \"text\": …} for each picture", file, metadataFile)
+			return fmt.Errorf("captions in %q are not read; write them as %s, a line {\"file_name\": …, \"text\": …} for each picture",
+				file, metadataFile)
 		}
 	}
 	return nil
@@ -217,7 +218,8 @@ func listedRow(in *folder, at string, line []byte, b *budget) (Row, string, erro
 		return r, file, err
 	}
 	if len(r.Implicit.Wordings()) == 0 {
-		return r, file, fmt.Errorf("no caption: give text, or implicit_prompt, explicit_prompt and superficial_prompt; found %s", quoted(sortedKeys(object)))
+		return r, file, fmt.Errorf("no caption: give text, or implicit_prompt, explicit_prompt and superficial_prompt; found %s",
+			quoted(sortedKeys(object)))
 	}
 	pictureRow(&r, in, at, file)
 	return r, file, nil

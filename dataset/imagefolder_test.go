@@ -33,7 +33,8 @@ func described(t *testing.T, s *Set) (out []string) {
 		require.NoError(t, err)
 		p, err := r.ExplicitImages.Present()[0].Decode(context.Background())
 		require.NoError(t, err)
-		words := strings.Join([]string{strings.Join(r.Implicit.Wordings(), "+"), strings.Join(r.Explicit.Wordings(), "+"), strings.Join(r.Superficial.Wordings(), "+")}, "/")
+		words := strings.Join([]string{strings.Join(r.Implicit.Wordings(), "+"), strings.Join(r.Explicit.Wordings(), "+"),
+			strings.Join(r.Superficial.Wordings(), "+")}, "/")
 		if r.OneCaption {
 			require.Equal(t, r.Implicit, r.Superficial)
 			words = r.Implicit.Wordings()[0]
@@ -51,13 +52,16 @@ func TestImageFolders(t *testing.T) {
 		splits string
 		rows   []string // of train
 	}{
-		"text files": {map[string]string{"train/b.PNG": "5", "train/b.txt": "\ufeff a green\napple \n", "train/a/c.jpg": "6", "train/a/c.txt": "a red apple", "train/notes.md": "x", "train/.hidden.png": "x", "test/x.png": "1"},
+		"text files": {map[string]string{"train/b.PNG": "5", "train/b.txt": "\ufeff a green\napple \n", "train/a/c.jpg": "6",
+			"train/a/c.txt": "a red apple", "train/notes.md": "x", "train/.hidden.png": "x", "test/x.png": "1"},
 			"test train", []string{"train/a/c.jpg: a red apple 6", "train/b.PNG: a green apple 5"}},
 		"flat": {map[string]string{"a.png": "5", "a.txt": "one", "b.webp.png": "6", "b.webp.txt": "two"},
 			"train", []string{"a.png: one 5", "b.webp.png: two 6"}},
-		"lines": {map[string]string{"train/b.png": "5", "train/c/a.png": "6", "train/metadata.jsonl": three + "\n\n" + `{"file_name": "c/a.png", "text": "one caption", "id": "x7"}`},
+		"lines": {map[string]string{"train/b.png": "5", "train/c/a.png": "6",
+			"train/metadata.jsonl": three + "\n\n" + `{"file_name": "c/a.png", "text": "one caption", "id": "x7"}`},
 			"train", []string{"b.png: an unripe apple+a young apple/a green apple/a red apple 5", "x7: one caption 6"}},
-		"lines above": {map[string]string{"train/b.png": "5", "test/c.png": "6", "metadata.jsonl": `{"file_name": "train/b.png", "caption": "one"}` + "\n" + `{"file_name": "test/c.png", "text": "two"}`},
+		"lines above": {map[string]string{"train/b.png": "5", "test/c.png": "6",
+			"metadata.jsonl": `{"file_name": "train/b.png", "caption": "one"}` + "\n" + `{"file_name": "test/c.png", "text": "two"}`},
 			"test train", []string{"train/b.png: one 5"}},
 		"pictures apart": {map[string]string{"images/b.png": "5", "metadata.jsonl": `{"file_name": "images/b.png", "prompt": "one"}`},
 			"train", []string{"images/b.png: one 5"}},
@@ -82,7 +86,8 @@ func TestImageFolders(t *testing.T) {
 				require.EqualValues(t, 3, r.Ints["n"])
 				require.Equal(t, 1, sum.OneCaption)
 				require.False(t, s.Has("object"))
-				require.ErrorContains(t, s.Check(context.Background(), Needs{Superficial: true}), `row 0 (picture "b.png"): superficial picture`)
+				require.ErrorContains(t, s.Check(context.Background(), Needs{Superficial: true}),
+					`row 0 (picture "b.png"): superficial picture`)
 			}
 		})
 	}
@@ -97,21 +102,28 @@ func TestImageFoldersThatAreRefused(t *testing.T) {
 		files map[string]string
 		want  []string
 	}{
-		"no caption":        {map[string]string{"train/a.png": "5"}, []string{`"train/a.png" has no caption`, `"train/a.txt"`, "metadata.jsonl"}},
+		"no caption": {map[string]string{"train/a.png": "5"}, []string{`"train/a.png" has no caption`, `"train/a.txt"`,
+			"metadata.jsonl"}},
 		"empty caption":     {map[string]string{"train/a.png": "5", "train/a.txt": " \n"}, nil},
 		"caption not utf-8": {map[string]string{"train/a.png": "5", "train/a.txt": "gr\xfcn"}, []string{`"train/a.txt"`, "not UTF-8"}},
-		"csv":               {map[string]string{"train/a.png": "5", "train/metadata.csv": "file_name,text\na.png,x"}, []string{"metadata.csv", "are not read; write them as metadata.jsonl"}},
-		"no file name":      {line(`{"image": "a.png", "text": "x"}`), []string{"line 1", "no file_name; found image, text"}},
-		"no text":           {line(`{"file_name": "a.png", "title": "x"}`), []string{"line 1", "no caption: give text", "found title"}},
-		"null text":         {line(`{"file_name": "a.png", "text": null}`), []string{"line 1", "no caption"}},
-		"two texts":         {line(`{"file_name": "a.png", "text": "x", "caption": "y"}`), []string{"line 1", "caption and text are there; keep one"}},
-		"a number":          {line(`{"file_name": "a.png", "text": 3}`), []string{"line 1", "text is neither a string nor a list of strings"}},
-		"not listed":        {map[string]string{"train/a.png": "5", "train/b.png": "5", "train/metadata.jsonl": `{"file_name": "a.png", "text": "x"}`}, []string{`1 pictures have no line`, `"train/b.png"`}},
-		"listed twice":      {line(`{"file_name": "a.png", "text": "x"}` + "\n" + `{"file_name": "./a.png", "text": "x"}`), []string{"line 2", "has a caption already"}},
-		"no json":           {line(`file_name: a.png`), []string{"line 1", "not a JSON object"}},
-		"a list":            {line(`[{"file_name": "a.png", "text": "x"}]`), []string{"line 1", "not a JSON object"}},
-		"key twice":         {line(`{"file_name": "a.png", "text": "x", "text": "y"}`), []string{"line 1", `"text" stands there twice`}},
-		"a long line":       {line(`{"file_name": "a.png", "text": "` + strings.Repeat("x", 2*maxText) + `"}`), []string{"line 1", "too long"}},
+		"csv": {map[string]string{"train/a.png": "5", "train/metadata.csv": "file_name,text\na.png,x"},
+			[]string{"metadata.csv", "are not read; write them as metadata.jsonl"}},
+		"no file name": {line(`{"image": "a.png", "text": "x"}`), []string{"line 1", "no file_name; found image, text"}},
+		"no text":      {line(`{"file_name": "a.png", "title": "x"}`), []string{"line 1", "no caption: give text", "found title"}},
+		"null text":    {line(`{"file_name": "a.png", "text": null}`), []string{"line 1", "no caption"}},
+		"two texts": {line(`{"file_name": "a.png", "text": "x", "caption": "y"}`), []string{"line 1",
+			"caption and text are there; keep one"}},
+		"a number": {line(`{"file_name": "a.png", "text": 3}`), []string{"line 1",
+			"text is neither a string nor a list of strings"}},
+		"not listed": {map[string]string{"train/a.png": "5", "train/b.png": "5",
+			"train/metadata.jsonl": `{"file_name": "a.png", "text": "x"}`}, []string{`1 pictures have no line`, `"train/b.png"`}},
+		"listed twice": {line(`{"file_name": "a.png", "text": "x"}` + "\n" + `{"file_name": "./a.png", "text": "x"}`),
+			[]string{"line 2", "has a caption already"}},
+		"no json":   {line(`file_name: a.png`), []string{"line 1", "not a JSON object"}},
+		"a list":    {line(`[{"file_name": "a.png", "text": "x"}]`), []string{"line 1", "not a JSON object"}},
+		"key twice": {line(`{"file_name": "a.png", "text": "x", "text": "y"}`), []string{"line 1", `"text" stands there twice`}},
+		"a long line": {line(`{"file_name": "a.png", "text": "` + strings.Repeat("x", 2*maxText) + `"}`), []string{"line 1",
+			"too long"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := Open(folderOf(t, c.files), "train")

@@ -43,12 +43,12 @@ type Summary struct {
 
 // Traits of pictures that a person should know of, because they become something else in training.
 const (
-	TraitAlpha    = "transparency, which is dropped"
-	TraitGrey16   = "grey of 16 bits, of which the high 8 are taken"
-	TraitDeep     = "colours of 16 bits, of which the high 8 are taken"
-	TraitAnimated = "animated, of which the first frame is taken"
-	TraitTurned   = "stored turned, and turned upright"
-	TraitInks     = "colours as inks (CMYK), converted without a profile"
+	TraitAlpha    = "transparent in places; alpha is dropped, what lies under it is trained on"
+	TraitGrey16   = "grey of 16 bits; the high 8 are taken"
+	TraitDeep     = "of 16 bits a colour; the high 8 are taken"
+	TraitAnimated = "animated; the first frame is taken"
+	TraitTurned   = "stored turned (EXIF or XMP); turned upright"
+	TraitInks     = "in inks (CMYK); converted without a profile"
 )
 
 const mostProblems = 10

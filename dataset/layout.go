@@ -159,7 +159,8 @@ func find(in *folder, split string) (layout, error) {
 	}
 	splits, err := splitsOf(in)
 	if err != nil || len(splits) == 0 {
-		return layout{}, fmt.Errorf("open dataset %s: no data in it: neither files %s-*-of-*.parquet (or %s.parquet, 0000.parquet, %s-*.tar) nor pictures with captions",
+		return layout{}, fmt.Errorf("open dataset %s: no data in it: neither files %s-*-of-*.parquet (or %s.parquet, "+
+			"0000.parquet, %s-*.tar) nor pictures with captions",
 			in.dir, split, split, split)
 	}
 	return layout{}, fmt.Errorf("open dataset %s: no split %q; there are %s", in.dir, split, quoted(splits))
@@ -190,12 +191,15 @@ func (f splitFiles) layout(in *folder) (layout, error) {
 	for i, n := range names {
 		switch {
 		case n.kind != first.kind, (n.number < 0) != (first.number < 0), n.total != first.total:
-			return layout{}, fmt.Errorf("open dataset %s: %q and %q are both split %s; remove leftovers of another export", dir, first.file, n.file, f.split)
+			return layout{}, fmt.Errorf("open dataset %s: %q and %q are both split %s; remove leftovers of another export",
+				dir, first.file, n.file, f.split)
 		case first.total > 0 && len(names) != first.total:
-			return layout{}, fmt.Errorf("open dataset %s: %d files of split %s, their names speak of %d; remove leftovers of another export or fetch what is missing",
+			return layout{}, fmt.Errorf("open dataset %s: %d files of split %s, their names speak of %d; "+
+				"remove leftovers of another export or fetch what is missing",
 				dir, len(names), f.split, first.total)
 		case first.number >= 0 && n.number != first.number+i || first.total > 0 && n.number != i:
-			return layout{}, fmt.Errorf("open dataset %s: %q stands where number %d of split %s should be; remove leftovers of another export or fetch what is missing",
+			return layout{}, fmt.Errorf("open dataset %s: %q stands where number %d of split %s should be; "+
+				"remove leftovers of another export or fetch what is missing",
 				dir, n.file, i, f.split)
 		}
 	}

@@ -155,12 +155,12 @@ func TestLinkedShards(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// TestPicturesAreNotKept: opening and reading a split of pictures takes memory for one of them, not for all.
-func TestPicturesAreNotKept(t *testing.T) {
-	dir := t.TempDir()
+// writeLarge writes rows with a picture of a megabyte each.
+func writeLarge(t *testing.T, dir string, n int) {
+	t.Helper()
 	noise := rand.New(rand.NewSource(1))
 	var rows []userRow
-	for i := range 40 {
+	for i := range n {
 		r := goodUserRow(t)
 		r.A[0].Bytes = append(r.A[0].Bytes, make([]byte, 1<<20)...)
 		noise.Read(r.A[0].Bytes[100:])
@@ -168,7 +168,12 @@ func TestPicturesAreNotKept(t *testing.T) {
 		rows = append(rows, r)
 	}
 	write(t, dir, rows)
-	rows = nil
+}
+
+// TestPicturesAreNotKept: opening and reading a split of pictures takes memory for one of them, not for all.
+func TestPicturesAreNotKept(t *testing.T) {
+	dir := t.TempDir()
+	writeLarge(t, dir, 40)
 	before := heap()
 	s, err := Open(dir, "train")
 	require.NoError(t, err)

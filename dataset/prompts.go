@@ -36,7 +36,8 @@ func ReadPrompts(path string) ([]Prompt, error) {
 	return nil, fmt.Errorf("read prompts %s: %w", path, err)
 }
 
-var errNoPrompts = errors.New(`not a list of prompts; write [{"prompt": "an unripe apple", "object": "apple"}, …], or one such object a line`)
+var errNoPrompts = errors.New("not a list of prompts; " +
+	`write [{"prompt": "an unripe apple", "object": "apple"}, …], or one such object a line`)
 
 func parsePrompts(text []byte) (out []Prompt, err error) {
 	text = bytes.TrimSpace(bytes.TrimPrefix(text, []byte("\ufeff")))

@@ -170,14 +170,16 @@ func checkColumns(cols []column) error {
 	for _, name := range required {
 		i := slices.IndexFunc(cols, func(c column) bool { return c.name == name })
 		if i < 0 {
-			return fmt.Errorf("column %s is missing; the file has %s; a data set needs %s, or image and text", name, namesOf(cols), strings.Join(required, ", "))
+			return fmt.Errorf("column %s is missing; the file has %s; a data set needs %s, or image and text",
+				name, namesOf(cols), strings.Join(required, ", "))
 		}
 		k := cols[i].kind
 		if strings.HasSuffix(name, "_prompt") && k != text && k != texts {
 			return fmt.Errorf("column %s is neither string nor list<string>; write it as one of them", name)
 		}
 		if strings.HasSuffix(name, "_image") && k != images {
-			return fmt.Errorf("column %s is not a list of {bytes, path} structs, one of them, or encoded pictures; write a list of encoded pictures", name)
+			return fmt.Errorf("column %s is not a list of {bytes, path} structs, one of them, "+
+				"or encoded pictures; write a list of encoded pictures", name)
 		}
 	}
 	return nil

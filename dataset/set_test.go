@@ -71,7 +71,8 @@ func TestEveryEncodingReadsTheSame(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, splits, 18)
 	shapes := []string{"[3x4:a.png]", "[]", "null", "[null 5x2:null]", "[nobytes:b.png]", "[1x1:x 2x1:x 3x1:x 4x1:x]", "[broken:c.png]"}
-	categories := []Cell{{"physics", true}, {}, {"biology", true}, {"physics", true}, {"chemistry", true}, {"biology", true}, {"physics", true}}
+	categories := []Cell{{"physics", true}, {}, {"biology", true}, {"physics", true}, {"chemistry", true}, {"biology", true},
+		{"physics", true}}
 	boxes := [][]float64{{float64(float32(0.1)), float64(float32(0.2))}, nil, {}, {0.5}, {1}, {0}, {2.5}}
 	for _, split := range splits {
 		t.Run(split, func(t *testing.T) {
@@ -148,7 +149,8 @@ func TestPicturesInAnyOrder(t *testing.T) {
 func TestShardsInNameOrder(t *testing.T) {
 	dir := t.TempDir()
 	for i, form := range []string{"snappy_v1", "zstd_item", "gzip_v2"} {
-		copyFile(t, filepath.Join(fixtures, form+"_strings-00000-of-00001.parquet"), filepath.Join(dir, "data", fmt.Sprintf("train-%05d-of-00003.parquet", 2-i)))
+		copyFile(t, filepath.Join(fixtures, form+"_strings-00000-of-00001.parquet"), filepath.Join(dir, "data",
+			fmt.Sprintf("train-%05d-of-00003.parquet", 2-i)))
 	}
 	s, err := Open(dir, "train")
 	require.NoError(t, err)
@@ -234,7 +236,10 @@ func TestBadFilesHaveClearErrors(t *testing.T) {
 		{"no folder", "no such file", func(dir string) { _ = os.RemoveAll(dir) }},
 		{"no files", "neither files train-*-of-*.parquet", func(string) {}},
 		{"no rows", "no rows", func(dir string) { write(t, dir, []goodRow{}) }},
-		{"missing column", "column explicit_image is missing; the file has implicit_prompt", func(dir string) { write(t, dir, []noImages{{}}) }},
+		{"missing column", "column explicit_image is missing; the file has implicit_prompt", func(dir string) {
+			write(t, dir,
+				[]noImages{{}})
+		}},
 		{"wrong type", "column explicit_image is not a list of {bytes, path}", func(dir string) { write(t, dir, []wrongImages{{}}) }},
 		{"empty file", "too few", func(dir string) { raw(t, dir, nil) }},
 		{"text", "PAR1 is missing", func(dir string) { raw(t, dir, []byte("this is a text file, not parquet")) }},

@@ -79,30 +79,39 @@ func TestUserRows(t *testing.T) {
 		spoil func(r *userRow)
 		want  []string // parts of the message; none if the row is fine
 	}{
-		"complete":             {func(*userRow) {}, nil},
-		"null implicit":        {func(r *userRow) { r.Implicit = nil }, []string{"implicit_prompt", "fill it or remove the row"}},
-		"blank implicit":       {func(r *userRow) { r.Implicit = some(" \t\n ") }, []string{"implicit_prompt", "remove the row"}},
-		"null explicit":        {func(r *userRow) { r.Explicit = nil }, []string{"explicit_prompt", "remove the row"}},
-		"null superficial":     {func(r *userRow) { r.Superficial = nil }, []string{"superficial_prompt", "remove the row"}},
-		"no pictures":          {func(r *userRow) { r.A = nil }, []string{"explicit_image", "there is none", "add one"}},
-		"empty bytes":          {func(r *userRow) { r.B[0].Bytes = []byte{} }, []string{"superficial_image", `"b.png"`, "the file is empty"}},
-		"a web page":           {func(r *userRow) { r.A[0].Bytes = []byte("<html>404 not found</html>") }, []string{"explicit_image", "PNG, JPEG, WebP and GIF are read"}},
-		"a gif":                {func(r *userRow) { r.A[0].Bytes = []byte("GIF89a\x01\x00\x01\x00") }, []string{"explicit_image", "gif", "ends before its first picture"}},
-		"cut png":              {func(r *userRow) { r.A[0].Bytes = r.A[0].Bytes[:45] }, []string{"explicit_image", "number 0", "cut off or damaged"}},
-		"an avif":              {func(r *userRow) { r.A[0].Bytes = []byte("\x00\x00\x00\x1cftypavif\x00\x00\x00\x00mif1miaf") }, []string{"explicit_image", "AVIF is not read", "write it as PNG"}},
-		"second picture bad":   {func(r *userRow) { r.A = append(r.A, goodImage{[]byte("x"), "z"}) }, []string{"explicit_image", "number 1", `"z"`}},
-		"cut jpeg":             {func(r *userRow) { r.A[0].Bytes = jpegOf(t, 30, 20)[:200] }, []string{"explicit_image", "jpeg"}},
-		"huge claim":           {func(r *userRow) { r.A[0].Bytes = hugePNG(1<<31-1, 1<<31-1) }, []string{"explicit_image", "png"}},
-		"large claim":          {func(r *userRow) { r.A[0].Bytes = hugePNG(60_000, 60_000) }, []string{"more than the limit", "make the picture smaller"}},
-		"empty claim":          {func(r *userRow) { r.A[0].Bytes = hugePNG(9_000, 9_000) }, []string{"bytes cannot hold 9000×9000 pixels"}},
-		"jpeg":                 {func(r *userRow) { r.A[0].Bytes = jpegOf(t, 31, 7) }, nil},
-		"webp":                 {func(r *userRow) { r.B[0].Bytes = webpFile(t) }, nil},
-		"one pixel":            {func(r *userRow) { r.A[0].Bytes = pngOf(t, 1, 1) }, nil},
-		"a thread":             {func(r *userRow) { r.A[0].Bytes = pngOf(t, 900, 1) }, []string{"900×1 pixels", "more than 8 times", "cut the picture or remove the row"}},
-		"a panorama":           {func(r *userRow) { r.A[0].Bytes = pngOf(t, 4, 32) }, nil},
-		"a longer one":         {func(r *userRow) { r.A[0].Bytes = pngOf(t, 4, 33) }, []string{"4×33 pixels", "remove the row"}},
-		"no noun":              {func(r *userRow) { r.Object = nil }, []string{"no object noun", "fill column object"}},
-		"another noun":         {func(r *userRow) { r.Object = some("pear") }, []string{`"pear"`, `"an unripe apple"`, "correct one of them"}},
+		"complete":         {func(*userRow) {}, nil},
+		"null implicit":    {func(r *userRow) { r.Implicit = nil }, []string{"implicit_prompt", "fill it or remove the row"}},
+		"blank implicit":   {func(r *userRow) { r.Implicit = some(" \t\n ") }, []string{"implicit_prompt", "remove the row"}},
+		"null explicit":    {func(r *userRow) { r.Explicit = nil }, []string{"explicit_prompt", "remove the row"}},
+		"null superficial": {func(r *userRow) { r.Superficial = nil }, []string{"superficial_prompt", "remove the row"}},
+		"no pictures":      {func(r *userRow) { r.A = nil }, []string{"explicit_image", "there is none", "add one"}},
+		"empty bytes": {func(r *userRow) { r.B[0].Bytes = []byte{} }, []string{"superficial_image", `"b.png"`,
+			"the file is empty"}},
+		"a web page": {func(r *userRow) { r.A[0].Bytes = []byte("<html>404 not found</html>") }, []string{"explicit_image",
+			"PNG, JPEG, WebP and GIF are read"}},
+		"a gif": {func(r *userRow) { r.A[0].Bytes = []byte("GIF89a\x01\x00\x01\x00") }, []string{"explicit_image", "gif",
+			"ends before its first picture"}},
+		"cut png": {func(r *userRow) { r.A[0].Bytes = r.A[0].Bytes[:45] }, []string{"explicit_image", "number 0",
+			"cut off or damaged"}},
+		"an avif": {func(r *userRow) { r.A[0].Bytes = []byte("\x00\x00\x00\x1cftypavif\x00\x00\x00\x00mif1miaf") },
+			[]string{"explicit_image", "AVIF is not read", "write it as PNG"}},
+		"second picture bad": {func(r *userRow) { r.A = append(r.A, goodImage{[]byte("x"), "z"}) }, []string{"explicit_image",
+			"number 1", `"z"`}},
+		"cut jpeg":   {func(r *userRow) { r.A[0].Bytes = jpegOf(t, 30, 20)[:200] }, []string{"explicit_image", "jpeg"}},
+		"huge claim": {func(r *userRow) { r.A[0].Bytes = hugePNG(1<<31-1, 1<<31-1) }, []string{"explicit_image", "png"}},
+		"large claim": {func(r *userRow) { r.A[0].Bytes = hugePNG(60_000, 60_000) }, []string{"more than the limit",
+			"make the picture smaller"}},
+		"empty claim": {func(r *userRow) { r.A[0].Bytes = hugePNG(9_000, 9_000) }, []string{"bytes cannot hold 9000×9000 pixels"}},
+		"jpeg":        {func(r *userRow) { r.A[0].Bytes = jpegOf(t, 31, 7) }, nil},
+		"webp":        {func(r *userRow) { r.B[0].Bytes = webpFile(t) }, nil},
+		"one pixel":   {func(r *userRow) { r.A[0].Bytes = pngOf(t, 1, 1) }, nil},
+		"a thread": {func(r *userRow) { r.A[0].Bytes = pngOf(t, 900, 1) }, []string{"900×1 pixels", "more than 8 times",
+			"cut the picture or remove the row"}},
+		"a panorama":   {func(r *userRow) { r.A[0].Bytes = pngOf(t, 4, 32) }, nil},
+		"a longer one": {func(r *userRow) { r.A[0].Bytes = pngOf(t, 4, 33) }, []string{"4×33 pixels", "remove the row"}},
+		"no noun":      {func(r *userRow) { r.Object = nil }, []string{"no object noun", "fill column object"}},
+		"another noun": {func(r *userRow) { r.Object = some("pear") }, []string{`"pear"`, `"an unripe apple"`,
+			"correct one of them"}},
 		"noun in capitals":     {func(r *userRow) { r.Object = some(" APPLE ") }, nil},
 		"long prompt":          {func(r *userRow) { *r.Implicit += strings.Repeat(" very unripe", 5000) }, nil},
 		"chinese":              {func(r *userRow) { r.Implicit, r.Object = some("一个未成熟的苹果"), some("苹果") }, nil},
@@ -172,7 +181,8 @@ func TestRowsOfSeveralFilesAreNamed(t *testing.T) {
 	bad.Explicit = nil
 	for i, rows := range [][]userRow{{goodUserRow(t), goodUserRow(t)}, {goodUserRow(t), bad}, {bad}} {
 		write(t, dir, rows)
-		require.NoError(t, os.Rename(filepath.Join(dir, "train-00000-of-00001.parquet"), filepath.Join(dir, fmt.Sprintf("train-%05d-of-00003.parquet", i))))
+		require.NoError(t, os.Rename(filepath.Join(dir, "train-00000-of-00001.parquet"), filepath.Join(dir,
+			fmt.Sprintf("train-%05d-of-00003.parquet", i))))
 	}
 	s, err := Open(dir, "train")
 	require.NoError(t, err)
@@ -258,9 +268,10 @@ func TestColumnsOfOtherTypes(t *testing.T) {
 		column, want string
 	}{
 		"number for a prompt": {func(d string) { write(t, d, []numberPrompt{{}}) }, "implicit_prompt", promptTypes},
-		"lists of lists":      {func(d string) { write(t, d, []nestedPrompt{{Implicit: [][]string{{"a"}}}}) }, "implicit_prompt", promptTypes},
-		"other field names":   {func(d string) { write(t, d, []otherFields{{}}) }, "explicit_image", imageTypes},
-		"other field types":   {func(d string) { write(t, d, []wrongFieldTypes{{}}) }, "explicit_image", imageTypes},
+		"lists of lists": {func(d string) { write(t, d, []nestedPrompt{{Implicit: [][]string{{"a"}}}}) }, "implicit_prompt",
+			promptTypes},
+		"other field names": {func(d string) { write(t, d, []otherFields{{}}) }, "explicit_image", imageTypes},
+		"other field types": {func(d string) { write(t, d, []wrongFieldTypes{{}}) }, "explicit_image", imageTypes},
 	} {
 		dir := t.TempDir()
 		c.write(dir)
@@ -283,7 +294,8 @@ func TestMoreColumnsAreKept(t *testing.T) {
 		Lookup map[string]float64 `parquet:"lookup"`
 	}
 	dir := t.TempDir()
-	write(t, dir, []row{{userRow: goodUserRow(t), Extra: "é", Count: -7, Score: 0.5, Flag: true, Tags: []string{"a"}, Lookup: map[string]float64{"x": 1}}})
+	write(t, dir, []row{{userRow: goodUserRow(t), Extra: "é", Count: -7, Score: 0.5, Flag: true, Tags: []string{"a"},
+		Lookup: map[string]float64{"x": 1}}})
 	s, err := Open(dir, "train")
 	require.NoError(t, err)
 	r, err := s.Row(0)

@@ -60,7 +60,7 @@ const maxEntries = 10_000_000
 func readArchive(ctx context.Context, r io.ReaderAt, size int64, find func(at, size int64) *archivePlace) ([]*sample, error) {
 	section := io.NewSectionReader(r, 0, size)
 	if head, _ := bufio.NewReader(io.NewSectionReader(r, 0, size)).Peek(2); string(head) == "\x1f\x8b" {
-		return nil, errors.New("the tar file is compressed with gzip; unpack it first (gunzip), so that pictures can be read where they lie")
+		return nil, errors.New("the tar file is compressed with gzip; unpack it first (gunzip), pictures are read where they lie")
 	}
 	t := tar.NewReader(section)
 	var out []*sample
@@ -115,7 +115,8 @@ func ended(r *io.SectionReader) error {
 		case err != nil:
 			return err
 		case b != 0:
-			return errors.New("tar: the archive does not end where the file does; it may be cut off, or several archives behind one another: keep them apart")
+			return errors.New("tar: the archive does not end where the file does; " +
+				"it may be cut off, or several archives behind one another: keep them apart")
 		}
 	}
 }

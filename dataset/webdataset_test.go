@@ -51,10 +51,14 @@ func tarFolder(t *testing.T, archives map[string][]byte) string {
 // TestArchives: samples of one or several tar files, captions as text or json, in the order of their first files.
 func TestArchives(t *testing.T) {
 	dir := tarFolder(t, map[string][]byte{
-		"train-000000.tar": tarOf(t, [2]string{"./b/002.png", "5"}, [2]string{"./b/002.txt", "a green\napple"}, [2]string{"001.json", `{"caption": "one", "url": "http://x", "key": "001", "width": 6}`},
-			[2]string{"001.JPG", "6"}, [2]string{"001.seg.png", "9"}, [2]string{"001.cls", "7"}, [2]string{"README", "x"}, [2]string{".DS_Store", "x"}),
-		"train-000001.tar": tarOf(t, [2]string{"003.webp", "7"}, [2]string{"003.json", `{"implicit_prompt": "i", "explicit_prompt": "e", "superficial_prompt": ["s", "t"], "id": "own"}`},
-			[2]string{"004.png", "8"}, [2]string{"004.json", `{"caption": "of the json", "law": "rust"}`}, [2]string{"004.txt", "of the text"}),
+		"train-000000.tar": tarOf(t, [2]string{"./b/002.png", "5"}, [2]string{"./b/002.txt", "a green\napple"}, [2]string{"001.json",
+			`{"caption": "one", "url": "http://x", "key": "001", "width": 6}`},
+			[2]string{"001.JPG", "6"}, [2]string{"001.seg.png", "9"}, [2]string{"001.cls", "7"}, [2]string{"README", "x"},
+			[2]string{".DS_Store", "x"}),
+		"train-000001.tar": tarOf(t, [2]string{"003.webp", "7"}, [2]string{"003.json",
+			`{"implicit_prompt": "i", "explicit_prompt": "e", "superficial_prompt": ["s", "t"], "id": "own"}`},
+			[2]string{"004.png", "8"}, [2]string{"004.json", `{"caption": "of the json", "law": "rust"}`}, [2]string{"004.txt",
+				"of the text"}),
 	})
 	splits, err := Splits(dir)
 	require.NoError(t, err)
@@ -73,7 +77,8 @@ func TestArchives(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, sum.Problems)
 	require.Equal(t, 3, sum.OneCaption)
-	require.ErrorContains(t, s.Check(context.Background(), Needs{Superficial: true}), `row 0 (sample "b/002" of train-000000.tar): superficial picture`)
+	require.ErrorContains(t, s.Check(context.Background(), Needs{Superficial: true}),
+		`row 0 (sample "b/002" of train-000000.tar): superficial picture`)
 	id, err := s.Identity(context.Background(), IdentityOptions{Cache: t.TempDir()})
 	require.NoError(t, err)
 	require.Len(t, id, 64)
@@ -94,17 +99,18 @@ func TestArchivesThatAreRefused(t *testing.T) {
 		"no caption":   {tarOf(t, [2]string{"1.png", "5"}), []string{`sample "1"`, "no caption; add a txt, or a json"}},
 		"null caption": {tarOf(t, [2]string{"1.png", "5"}, [2]string{"1.json", `{"caption": null}`}), []string{`sample "1"`, "no caption"}},
 		"no picture":   {tarOf(t, [2]string{"1.txt", "x"}), []string{`sample "1"`, "no picture"}},
-		"two pictures": {tarOf(t, [2]string{"1.png", "5"}, [2]string{"1.jpg", "5"}), []string{`"1.jpg"`, `has the picture "1.png" already`}},
-		"two texts":    {tarOf(t, [2]string{"1.txt", "5"}, [2]string{"1.txt", "5"}), []string{`"1.txt"`, "such a file already"}},
-		"bad json":     {tarOf(t, [2]string{"1.png", "5"}, [2]string{"1.json", "{"}), []string{`sample "1"`, "json: "}},
-		"gzip":         {packed.Bytes(), []string{"compressed with gzip; unpack it first"}},
-		"cut":          {good[:700], []string{"cut off or damaged"}},
-		"text":         {[]byte(strings.Repeat("this is no tar file. ", 60)), []string{"tar: "}},
-		"cut between":  {good[:1024], []string{"it may be cut off"}},
-		"two in one":   {append(bytes.Clone(good), good...), []string{"several archives behind one another"}},
-		"nothing":      {nil, []string{"cut off or damaged"}},
-		"no files":     {tarOf(t), []string{"no rows"}},
-		"a long text":  {tarOf(t, [2]string{"1.txt", strings.Repeat("x", maxText+1)}), []string{`"1.txt"`, "more than the limit"}},
+		"two pictures": {tarOf(t, [2]string{"1.png", "5"}, [2]string{"1.jpg", "5"}), []string{`"1.jpg"`,
+			`has the picture "1.png" already`}},
+		"two texts":   {tarOf(t, [2]string{"1.txt", "5"}, [2]string{"1.txt", "5"}), []string{`"1.txt"`, "such a file already"}},
+		"bad json":    {tarOf(t, [2]string{"1.png", "5"}, [2]string{"1.json", "{"}), []string{`sample "1"`, "json: "}},
+		"gzip":        {packed.Bytes(), []string{"compressed with gzip; unpack it first"}},
+		"cut":         {good[:700], []string{"cut off or damaged"}},
+		"text":        {[]byte(strings.Repeat("this is no tar file. ", 60)), []string{"tar: "}},
+		"cut between": {good[:1024], []string{"it may be cut off"}},
+		"two in one":  {append(bytes.Clone(good), good...), []string{"several archives behind one another"}},
+		"nothing":     {nil, []string{"cut off or damaged"}},
+		"no files":    {tarOf(t), []string{"no rows"}},
+		"a long text": {tarOf(t, [2]string{"1.txt", strings.Repeat("x", maxText+1)}), []string{`"1.txt"`, "more than the limit"}},
 	} {
 		_, err := Open(tarFolder(t, map[string][]byte{"train.tar": c.archive}), "train")
 		for _, part := range append(c.want, "train") {
@@ -117,7 +123,10 @@ func FuzzArchive(f *testing.F) {
 	f.Add(tarOf(f, [2]string{"1.png", "p"}, [2]string{"1.txt", "x"}, [2]string{"2.json", `{"caption": "y"}`}, [2]string{"2.jpg", "q"}))
 	f.Add(tarOf(f, [2]string{strings.Repeat("long/", 40) + "a.b.c", "x"}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		samples, err := readArchive(context.Background(), bytes.NewReader(b), int64(len(b)), func(at, size int64) *archivePlace { return &archivePlace{at: at, size: size} })
+		samples, err := readArchive(context.Background(), bytes.NewReader(b), int64(len(b)), func(at,
+			size int64) *archivePlace {
+			return &archivePlace{at: at, size: size}
+		})
 		if err != nil {
 			return
 		}

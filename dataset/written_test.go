@@ -23,7 +23,8 @@ func anyRow(t *rapid.T) goodRow {
 		return out
 	}
 	text := rapid.StringN(0, 12, -1)
-	return goodRow{noImages: noImages{text.Draw(t, "ip"), text.Draw(t, "ep"), text.Draw(t, "sp")}, A: pictures("right"), B: pictures("wrong"), Object: text.Draw(t, "object")}
+	return goodRow{noImages: noImages{text.Draw(t, "ip"), text.Draw(t, "ep"), text.Draw(t, "sp")}, A: pictures("right"),
+		B: pictures("wrong"), Object: text.Draw(t, "object")}
 }
 
 // sameRow compares a row read with the one written.
@@ -113,7 +114,8 @@ func TestFilesOfTwoExportsAreRefused(t *testing.T) {
 	require.NoError(t, os.Remove(one))
 	_, err := Open(dir, "train")
 	require.ErrorContains(t, err, "stands where number 1")
-	require.NoError(t, os.Rename(filepath.Join(dir, "train-00000-of-00002-bb.parquet"), filepath.Join(dir, "train-00001-of-00002-aa.parquet")))
+	require.NoError(t, os.Rename(filepath.Join(dir, "train-00000-of-00002-bb.parquet"), filepath.Join(dir,
+		"train-00001-of-00002-aa.parquet")))
 	s, err := Open(dir, "train")
 	require.NoError(t, err)
 	require.Equal(t, 2, s.Len())

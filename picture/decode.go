@@ -86,7 +86,7 @@ func boxFormat(data []byte) string {
 	switch {
 	case strings.Contains(brands, "avif"), strings.Contains(brands, "avis"):
 		return "AVIF"
-	case strings.Contains(brands, "heic"), strings.Contains(brands, "heix"), strings.Contains(brands, "mif1"), strings.Contains(brands, "msf1"):
+	case strings.Contains(brands, "hei"), strings.Contains(brands, "mif1"), strings.Contains(brands, "msf1"):
 		return "HEIC"
 	}
 	return "a video"

@@ -128,13 +128,15 @@ func TestWrittenGIFs(t *testing.T) {
 		for i := range table {
 			table[i] = color.RGBA{rapid.Byte().Draw(t, "r"), byte(i), byte(7 * i), 255}
 		}
-		at := image.Rect(0, 0, rapid.IntRange(1, 40).Draw(t, "width"), rapid.IntRange(1, 40).Draw(t, "height")).Add(image.Pt(rapid.IntRange(0, 5).Draw(t, "left"), rapid.IntRange(0, 5).Draw(t, "top")))
+		at := image.Rect(0, 0, rapid.IntRange(1, 40).Draw(t, "width"), rapid.IntRange(1, 40).Draw(t,
+			"height")).Add(image.Pt(rapid.IntRange(0, 5).Draw(t, "left"), rapid.IntRange(0, 5).Draw(t, "top")))
 		frame := image.NewPaletted(at, table)
 		for i := range frame.Pix {
 			frame.Pix[i] = byte(rapid.IntRange(0, len(table)-1).Draw(t, "index"))
 		}
 		var b bytes.Buffer
-		err := gif.EncodeAll(&b, &gif.GIF{Image: []*image.Paletted{frame}, Delay: []int{0}, Config: image.Config{Width: at.Max.X + 2, Height: at.Max.Y + 3}})
+		err := gif.EncodeAll(&b, &gif.GIF{Image: []*image.Paletted{frame}, Delay: []int{0}, Config: image.Config{Width: at.Max.X + 2,
+			Height: at.Max.Y + 3}})
 		if err != nil {
 			t.Fatal(err)
 		}

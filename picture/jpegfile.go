@@ -100,7 +100,8 @@ func jpegInfo(data []byte) (Info, error) {
 			return Info{}, err
 		}
 	}
-	return Info{Width: f.width, Height: f.height, Orientation: orientationOf(jpegTags(data)), Bits: 8, Grey: len(f.parts) == 1, Inks: len(f.parts) == 4}, nil
+	return Info{Width: f.width, Height: f.height, Orientation: orientationOf(jpegTags(data)), Bits: 8,
+		Grey: len(f.parts) == 1, Inks: len(f.parts) == 4}, nil
 }
 
 func (f *jpegFile) complete() bool {

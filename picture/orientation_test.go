@@ -37,7 +37,8 @@ func TestTagsAreFound(t *testing.T) {
 func TestXMPForms(t *testing.T) {
 	for text, want := range map[string]int{
 		`tiff:Orientation="6"`: 6, `<tiff:Orientation>8</tiff:Orientation>`: 8, `tiff:Orientation='6'`: 1, `tiff:Orientation = "6"`: 1,
-		`tiff:Orientation="0"`: 1, `tiff:Orientation="9"`: 1, `tiff:Orientation="x" tiff:Orientation="5"`: 5, `exif:Orientation="6"`: 1, "": 1,
+		`tiff:Orientation="0"`: 1, `tiff:Orientation="9"`: 1, `tiff:Orientation="x" tiff:Orientation="5"`: 5, `exif:Orientation="6"`: 1,
+		"": 1,
 	} {
 		if got := orientationOf(nil, []byte(text)); got != want {
 			t.Errorf("%s: %d, want %d", text, got, want)
@@ -55,8 +56,10 @@ func TestPNGTexts(t *testing.T) {
 		return b.String()
 	}
 	for _, tc := range []struct{ kind, body, want string }{
-		{"tEXt", "k\x00text", "k=text"}, {"zTXt", "k\x00\x00" + pack("text"), "k=text"}, {"iTXt", "k\x00\x00\x00en\x00key\x00text", "k=text"},
-		{"iTXt", "k\x00\x01\x00\x00\x00" + pack("text"), "k=text"}, {"tEXt", "no end", "="}, {"zTXt", "k\x00", "="}, {"zTXt", "k\x00\x00damaged", "="},
+		{"tEXt", "k\x00text", "k=text"}, {"zTXt", "k\x00\x00" + pack("text"), "k=text"}, {"iTXt", "k\x00\x00\x00en\x00key\x00text",
+			"k=text"},
+		{"iTXt", "k\x00\x01\x00\x00\x00" + pack("text"), "k=text"}, {"tEXt", "no end", "="}, {"zTXt", "k\x00", "="}, {"zTXt",
+			"k\x00\x00damaged", "="},
 		{"iTXt", "k\x00\x00", "="}, {"iTXt", "k\x00\x00\x00en", "="}, {"zTXt", "k\x00\x00" + pack(string(make([]byte, maxText+1))), "="},
 		{"zTXt", "k\x00\x00" + pack("text")[:8], "="},
 	} {
@@ -87,8 +90,10 @@ func TestTIFFNumbers(t *testing.T) {
 			tiff []byte
 			want int
 		}{
-			{entry(4, 1, 6), 6}, {entry(9, 1, 6), 6}, {entry(13, 1, 6), 6}, {entry(4, 1, 1<<16|6), 1}, {entry(4, 2, 22, two...), 6}, {entry(4, 2, 22, two[:6]...), 1},
-			{entry(5, 1, 22, two...), 3}, {entry(4, 1<<30, 22, two...), 1}, {entry(4, 0, 6), 1}, {entry(99, 1, 6), 1}, {entry(5, 1, 0xffffffff), 1},
+			{entry(4, 1, 6), 6}, {entry(9, 1, 6), 6}, {entry(13, 1, 6), 6}, {entry(4, 1, 1<<16|6), 1}, {entry(4, 2, 22, two...), 6},
+			{entry(4, 2, 22, two[:6]...), 1},
+			{entry(5, 1, 22, two...), 3}, {entry(4, 1<<30, 22, two...), 1}, {entry(4, 0, 6), 1}, {entry(99, 1, 6), 1}, {entry(5, 1,
+				0xffffffff), 1},
 			{append(entry(4, 1, 6), entry(4, 1, 8)[10:]...), 6},
 		} {
 			if got := orientationOf(tc.tiff, nil); got != tc.want {

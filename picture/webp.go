@@ -88,9 +88,11 @@ func webpInfo(data []byte) (Info, error) {
 		f.wide, f.high = f.width, f.height
 	}
 	if c.Width != f.wide || c.Height != f.high || f.left+f.wide > f.width || f.top+f.high > f.height {
-		return Info{}, fmt.Errorf("a frame of %d×%d at (%d,%d) in a picture of %d×%d", c.Width, c.Height, f.left, f.top, f.width, f.height)
+		return Info{}, fmt.Errorf("a frame of %d×%d at (%d,%d) in a picture of %d×%d",
+			c.Width, c.Height, f.left, f.top, f.width, f.height)
 	}
-	return Info{Width: f.width, Height: f.height, Orientation: orientationOf(f.exif, f.xmp), Bits: 8, Alpha: f.alpha, Animated: f.animated}, nil
+	return Info{Width: f.width, Height: f.height, Orientation: orientationOf(f.exif, f.xmp), Bits: 8,
+		Alpha: f.alpha, Animated: f.animated}, nil
 }
 
 // decodeWebP decodes a picture; around the first frame of an animation it is black, as libwebp clears its canvas.

@@ -16,7 +16,8 @@ import (
 )
 
 func (a *app) dataCommand() *cobra.Command {
-	c := &cobra.Command{Use: "data", Short: "Draw the procedural world, or look into a data set", Example: "  sciflux data inspect my-data", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "data", Short: "Draw the procedural world, or look into a data set",
+		Example: "  sciflux data inspect my-data", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(a.dataWorldCommand(), a.dataInspectCommand())
 	return c
@@ -43,7 +44,8 @@ func (a *app) dataWorldCommand() *cobra.Command {
 
 func (a *app) runDataWorld(ctx context.Context, out string, o world.ExportOptions) error {
 	if o.Side < 16 || o.Pretrain < 0 || o.Train < 0 {
-		return run.Errorf(run.ClassConfig, "draw the world", "", "give a side of at least 16 and no negative numbers", "side %d, pretrain %d, train %d", o.Side, o.Pretrain, o.Train)
+		return run.Errorf(run.ClassConfig, "draw the world", "", "give a side of at least 16 and no negative numbers",
+			"side %d, pretrain %d, train %d", o.Side, o.Pretrain, o.Train)
 	}
 	rows := map[string]int{}
 	o.Progress = func(split string, done, total int) {
@@ -71,18 +73,20 @@ func (a *app) runDataWorld(ctx context.Context, out string, o world.ExportOption
 
 func (a *app) dataInspectCommand() *cobra.Command {
 	var split string
+	var o dataset.OpenOptions
 	c := &cobra.Command{
 		Use:     "inspect DIR",
 		Short:   "Describe a data set and name the rows that cannot be trained on",
 		Example: "  sciflux data inspect world-data --split train",
 		Args:    cobra.ExactArgs(1),
-		RunE:    func(c *cobra.Command, args []string) error { return a.runDataInspect(c.Context(), args[0], split) },
+		RunE:    func(c *cobra.Command, args []string) error { return a.runDataInspect(c.Context(), args[0], split, o) },
 	}
 	c.Flags().StringVar(&split, "split", "", "only this split (default: all)")
+	c.Flags().BoolVar(&o.Outside, "allow-outside", false, "paths of pictures may lead out of the data folder, as with data.allow_outside")
 	return c
 }
 
-func (a *app) runDataInspect(ctx context.Context, dir, split string) error {
+func (a *app) runDataInspect(ctx context.Context, dir, split string, o dataset.OpenOptions) error {
 	splits := []string{split}
 	if split == "" {
 		var err error
@@ -90,12 +94,14 @@ func (a *app) runDataInspect(ctx context.Context, dir, split string) error {
 			return run.Errorf(run.ClassData, "inspect", dir, "", "%w", err)
 		}
 		if len(splits) == 0 {
-			return run.Errorf(run.ClassData, "inspect", dir, "point to a folder with files such as train-00000-of-00001.parquet, or to the one above its data folder", "no split in it")
+			return run.Errorf(run.ClassData, "inspect", dir,
+				"point to a folder with train-00000-of-00001.parquet, train.parquet, train-0000.tar, or pictures with captions",
+				"no split in it")
 		}
 	}
 	summaries := []*dataset.Summary{}
 	for _, one := range splits {
-		sum, err := dataset.Inspect(ctx, dir, one)
+		sum, err := o.Inspect(ctx, dir, one)
 		if err != nil {
 			return run.Errorf(run.ClassData, "inspect", dir, "", "%w", err)
 		}
@@ -108,20 +114,45 @@ func (a *app) runDataInspect(ctx context.Context, dir, split string) error {
 	})
 }
 
+// mostLaws are shown of a split; --json has them all.
+const mostLaws = 40
+
+// describeSplit says what a split holds. Names and texts of the files are shown plain: they may come from anywhere.
 func describeSplit(w io.Writer, s *dataset.Summary) {
-	fmt.Fprintf(w, "%s: %d rows, %s, %d implicit prompts, %d right and %d superficial pictures\n", s.Split, s.Rows, report.Bytes(s.Bytes), s.ImplicitPrompts, s.ExplicitPictures, s.SuperficialPictures)
+	fmt.Fprintf(w, "%s: %d rows, %s, %s, %d implicit prompts, %d right and %d superficial pictures\n",
+		oneLine(s.Split), s.Rows, s.Layout, report.Bytes(s.Bytes), s.ImplicitPrompts, s.ExplicitPictures, s.SuperficialPictures)
 	var names []string
 	for _, c := range s.Columns {
-		names = append(names, c.Name+" ("+c.Kind+")")
+		names = append(names, oneLine(c.Name)+" ("+c.Kind+")")
 	}
-	fmt.Fprintf(w, "columns: %s\n", strings.Join(names, ", "))
-	var rows [][]string
-	for _, t := range s.Laws {
-		rows = append(rows, []string{t.Value, fmt.Sprint(t.Rows)})
+	if len(names) > 0 {
+		fmt.Fprintf(w, "columns: %s\n", strings.Join(names, ", "))
 	}
-	console.Table(w, []string{"law", "rows"}, rows)
+	if s.OneCaption > 0 {
+		fmt.Fprintf(w, "captions: %d rows have one caption for all three kinds of prompts: "+
+			"right for SFT and as prompts of OFT; evaluate on a split that has all three\n", s.OneCaption)
+	}
+	for _, t := range s.Traits {
+		fmt.Fprintf(w, "pictures: %d of %d are %s\n", t.Rows, s.ExplicitPictures+s.SuperficialPictures, t.Value)
+	}
+	if len(s.Laws) > 1 || len(s.Laws) == 1 && s.Laws[0].Value != "" {
+		var rows [][]string
+		for _, t := range s.Laws[:min(len(s.Laws), mostLaws)] {
+			rows = append(rows, []string{oneLine(t.Value), fmt.Sprint(t.Rows)})
+		}
+		console.Table(w, []string{"law", "rows"}, rows)
+		if more := len(s.Laws) - mostLaws; more > 0 {
+			fmt.Fprintf(w, "and %d more laws\n", more)
+		}
+	}
 	for _, p := range s.Problems {
-		fmt.Fprintf(w, "problem: %s\n", p)
+		fmt.Fprintf(w, "problem: %s\n", oneLine(p))
+	}
+	if more := s.ProblemRows - len(s.Problems); more > 0 {
+		fmt.Fprintf(w, "and %d more rows with problems\n", more)
 	}
 	fmt.Fprintln(w)
 }
+
+// oneLine is text of a file in one line of a terminal.
+func oneLine(text string) string { return strings.ReplaceAll(console.Plain(text), "\n", `\n`) }

@@ -160,7 +160,8 @@ func readColumn(f *File, g int, c *parquet.Column) error {
 func TestDamage(t *testing.T) {
 	s := "text"
 	for name, form := range forms {
-		file := form(t, []record{{Plain: [][]byte{[]byte("one"), bytes.Repeat([]byte("x"), 300)}, Dict: [][]byte{[]byte("two")}, Single: &s, Number: 1}, {}})
+		file := form(t, []record{{Plain: [][]byte{[]byte("one"), bytes.Repeat([]byte("x"), 300)}, Dict: [][]byte{[]byte("two")},
+			Single: &s, Number: 1}, {}})
 		failed := 0
 		for at := 0; at < len(file); at += 7 {
 			b := bytes.Clone(file)
@@ -178,7 +179,8 @@ func TestDamage(t *testing.T) {
 func FuzzFile(f *testing.F) {
 	s := "text"
 	for _, form := range forms {
-		f.Add(form(f, []record{{Plain: [][]byte{[]byte("one"), []byte("three")}, Delta: [][]byte{[]byte("two")}, Single: &s}, {}}, parquet.DataPageVersion(1)))
+		f.Add(form(f, []record{{Plain: [][]byte{[]byte("one"), []byte("three")}, Delta: [][]byte{[]byte("two")}, Single: &s}, {}},
+			parquet.DataPageVersion(1)))
 	}
 	if b, err := os.ReadFile("../testdata/lz4_lists-00000-of-00001.parquet"); err == nil {
 		f.Add(b)

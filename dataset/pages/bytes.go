@@ -101,7 +101,7 @@ func (b *Bytes) data(p *bytesPage, dictionary int, slots []Slot) ([]Slot, error)
 // find adds the places of a page's values.
 func (b *Bytes) find(p *bytesPage, values io.Reader, dictionary int) error {
 	switch p.encoding() {
-	case format.RLEDictionary, format.PlainDictionary:
+	case format.RLEDictionary, plainDictionary:
 		if dictionary < 0 {
 			return errors.New("values of a dictionary that is not there")
 		}

@@ -18,12 +18,15 @@ func (c *chunk) split(p *page, data []byte) (definition, values []byte, err erro
 	return definition, data[len(data)-r.Len():], err
 }
 
+// plainDictionary is the name that old writers give to dictionary encoding; the format's later versions deprecate it.
+const plainDictionary format.Encoding = 2
+
 // checkValues wants the encoded values of a page to be n.
 func (c *chunk) checkValues(p *page, values []byte, n, dictionary int) error {
 	switch p.encoding() {
 	case format.Plain:
 		return c.checkPlain(values, n)
-	case format.RLEDictionary, format.PlainDictionary:
+	case format.RLEDictionary, plainDictionary:
 		if p.Type == format.DictionaryPage {
 			return c.checkPlain(values, n)
 		}
@@ -37,7 +40,8 @@ func (c *chunk) checkValues(p *page, values []byte, n, dictionary int) error {
 
 // checkPlain counts values that stand one behind the other.
 func (c *chunk) checkPlain(b []byte, n int) error {
-	size := map[parquet.Kind]int{parquet.Int32: 4, parquet.Float: 4, parquet.Int64: 8, parquet.Double: 8, parquet.Int96: 12, parquet.FixedLenByteArray: c.column.Type().Length()}
+	size := map[parquet.Kind]int{parquet.Int32: 4, parquet.Float: 4, parquet.Int64: 8, parquet.Double: 8, parquet.Int96: 12,
+		parquet.FixedLenByteArray: c.column.Type().Length()}
 	kind := c.column.Type().Kind()
 	if kind != parquet.ByteArray {
 		if len(b) < n*size[kind] {

@@ -101,7 +101,8 @@ func (c *chunk) header() (*page, error) {
 // check looks for sizes and counts that cannot be.
 func (p *page) check(end int64) error {
 	if p.CompressedPageSize < 0 || p.UncompressedPageSize < 0 || int64(p.CompressedPageSize) > end-p.at {
-		return fmt.Errorf("a page of %d bytes, compressed %d, with %d bytes left of the column", p.UncompressedPageSize, p.CompressedPageSize, end-p.at)
+		return fmt.Errorf("a page of %d bytes, compressed %d, with %d bytes left of the column",
+			p.UncompressedPageSize, p.CompressedPageSize, end-p.at)
 	}
 	if n := p.values(); n < 0 || n > maxValues {
 		return fmt.Errorf("a page of %d values; the limit is %d, write smaller pages", n, maxValues)
@@ -149,7 +150,8 @@ func (c *chunk) open(p *page, history int) (body, error) {
 		codec = format.Uncompressed
 	}
 	skip := p.levelBytes()
-	return decompress(codec, io.NewSectionReader(c.file.r, p.at+skip, int64(p.CompressedPageSize)-skip), int64(p.UncompressedPageSize)-skip, history)
+	packed := io.NewSectionReader(c.file.r, p.at+skip, int64(p.CompressedPageSize)-skip)
+	return decompress(codec, packed, int64(p.UncompressedPageSize)-skip, history)
 }
 
 // whole reads a page, its sum checked, decompressed to the size that its header tells.

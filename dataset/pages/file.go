@@ -110,7 +110,8 @@ func (f *File) checkMeta() error {
 		total += g.NumRows
 		f.Groups = append(f.Groups, int(g.NumRows))
 		if len(g.Columns) != len(f.meta.RowGroups[0].Columns) {
-			return fmt.Errorf("row group %d has %d columns, the first has %d; the file is damaged", i, len(g.Columns), len(f.meta.RowGroups[0].Columns))
+			return fmt.Errorf("row group %d has %d columns, the first has %d; the file is damaged",
+				i, len(g.Columns), len(f.meta.RowGroups[0].Columns))
 		}
 		for _, c := range g.Columns {
 			if c.CryptoMetadata.Value != nil || len(c.EncryptedColumnMetadata) > 0 {

@@ -191,7 +191,8 @@ func farSnappy(b []byte) []byte {
 // forms are the ways in which a page can be stored.
 var forms = map[string]func(t fatal, rows []record, options ...parquet.WriterOption) []byte{
 	"none":   written,
-	"snappy": with(parquet.Compression(&parquet.Snappy)), "gzip": with(parquet.Compression(&parquet.Gzip)), "zstd": with(parquet.Compression(&parquet.Zstd)), "brotli": with(parquet.Compression(&parquet.Brotli)),
+	"snappy": with(parquet.Compression(&parquet.Snappy)), "gzip": with(parquet.Compression(&parquet.Gzip)),
+	"zstd": with(parquet.Compression(&parquet.Zstd)), "brotli": with(parquet.Compression(&parquet.Brotli)),
 	"lz4 raw": packed(format.Lz4Raw, block), "lz4 hadoop": packed(format.Lz4, hadoop), "lz4 frame": packed(format.Lz4, lz4Frame),
 	"lz4 bare": packed(format.Lz4, block), "far snappy": packed(format.Snappy, farSnappy),
 }
@@ -287,7 +288,8 @@ func TestEveryFormReadsTheSame(t *testing.T) {
 			return rapid.Permutation(all).Draw(t, "order")
 		}
 		for i, column := range []func(r record) [][]byte{
-			func(r record) [][]byte { return r.Plain }, func(r record) [][]byte { return r.Dict }, func(r record) [][]byte { return r.Delta },
+			func(r record) [][]byte { return r.Plain }, func(r record) [][]byte { return r.Dict },
+			func(r record) [][]byte { return r.Delta },
 		} {
 			c := leaves(f.Root, nil)[i]
 			got, alone := lists(t, f, c), found(t, f, c, order)
@@ -318,7 +320,8 @@ func TestFarCopies(t *testing.T) {
 	}
 	packedPage := farSnappy(append(slices.Clone(half), half...))
 	read := func(history int) ([]byte, error) {
-		b, err := decompress(format.Snappy, io.NewSectionReader(bytes.NewReader(packedPage), 0, int64(len(packedPage))), int64(2*len(half)), history)
+		b, err := decompress(format.Snappy, io.NewSectionReader(bytes.NewReader(packedPage), 0, int64(len(packedPage))),
+			int64(2*len(half)), history)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -333,7 +336,8 @@ func TestFarCopies(t *testing.T) {
 	}
 	value := half[:len(half)-4]
 	page := append(binary.LittleEndian.AppendUint32(nil, uint32(len(value))), value...)
-	file := packed(format.Snappy, farSnappy)(t, []record{{Plain: [][]byte{value, value}}}, parquet.PageBufferSize(1<<30), parquet.DataPageVersion(2))
+	file := packed(format.Snappy, farSnappy)(t, []record{{Plain: [][]byte{value, value}}}, parquet.PageBufferSize(1<<30),
+		parquet.DataPageVersion(2))
 	if want := farSnappy(append(slices.Clone(page), page...)); !bytes.Contains(file, want[8:1000]) {
 		t.Fatal("the page has another form than this test is about")
 	}

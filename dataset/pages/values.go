@@ -78,7 +78,8 @@ func (v *Values) leave() error {
 	parquet.Release(v.page)
 	v.page, v.values = nil, nil
 	if v.seen != want {
-		return fmt.Errorf("a page of %d values, %d of them not null, decodes to %d and %d", want.values, want.there, v.seen.values, v.seen.there)
+		return fmt.Errorf("a page of %d values, %d of them not null, decodes to %d and %d",
+			want.values, want.there, v.seen.values, v.seen.there)
 	}
 	return nil
 }

@@ -105,7 +105,7 @@ func (p *Printer) Fail(err error, class run.Class) {
 	defer p.mu.Unlock()
 	p.endLine()
 	if !p.JSON {
-		fmt.Fprintf(p.Err, "sciflux: %v\n", err)
+		fmt.Fprintf(p.Err, "sciflux: %s\n", Plain(err.Error()))
 		return
 	}
 	f := failure{Error: err.Error(), Class: class, Exit: class.ExitCode()}
