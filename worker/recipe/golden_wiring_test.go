@@ -124,7 +124,7 @@ func (a account) all() table {
 		"lengths":   table{"text tokens": a.TextTokens(), "latent size": a.LatentSize(), "batch": a.Batch(), "prompts together": a.Together()},
 		"forms":     a.Forms(),
 		"optimiser": table{"sft": Optimizer(a.Config.SFT.Optim), "oft": Optimizer(a.Config.OFT.Optim)},
-		"setting":   table{"sft": a.SFTSetting(), "oft": a.OFTSetting(), "eval": a.EvalSetting()},
+		"setting":   table{"sft": around(a.SFTSetting()), "oft": around(a.OFTSetting()), "eval": around(a.EvalSetting())},
 		"adapter":   a.adapter(),
 		"sft steps": []any{a.sftStep(0), a.sftStep(1), a.sftStep(4)},
 		"plan":      table{"rollout": a.Rollout(), "eval": a.EvalPlan()},
@@ -136,6 +136,8 @@ func (a account) all() table {
 		"eval":      table{"pictures": a.pictures(), "bootstrap": a.Bootstrap()},
 	}
 }
+
+func around(s trainer.Setting) table { return table{"guidance": s.Guidance, "grid": s.Grid} }
 
 // first are the first normal numbers of a key.
 func first(k random.Key) []float32 {
@@ -268,11 +270,11 @@ func masks(all []*flow.Mask) (out []any) {
 }
 
 var (
-	flatList = regexp.MustCompile(`\[\s+([^][{}]*?)\s+\]`)
+	flatList = regexp.MustCompile(`\[\s+[^][{}]*?\s+\]|\{\s+[^][{}]*?\s+\}`)
 	spaces   = regexp.MustCompile(`\n\s*`)
 )
 
-// readable is JSON for people: six digits, and lists of plain values in one line.
+// readable is JSON for people: six digits, and lists and tables of plain values in one line.
 func readable(t *testing.T, v any) []byte {
 	t.Helper()
 	text, err := json.Marshal(v)
@@ -288,7 +290,7 @@ func readable(t *testing.T, v any) []byte {
 		t.Fatal(err)
 	}
 	text = flatList.ReplaceAllFunc(text, func(b []byte) []byte {
-		if bytes.ContainsAny(b, "#:") || bytes.Contains(b, []byte("...")) {
+		if bytes.Contains(b, []byte("about")) || bytes.Contains(b, []byte("##")) || bytes.Contains(b, []byte("...")) {
 			return b // masks and prompts have a line each
 		}
 		if line := spaces.ReplaceAll(bytes.ReplaceAll(b, []byte(",\n"), []byte(", \n")), nil); len(line) <= 140 {
