@@ -137,7 +137,9 @@ func (a account) all() table {
 	}
 }
 
-func around(s trainer.Setting) table { return table{"guidance": s.Guidance, "grid": s.Grid} }
+func around(s trainer.Setting) table {
+	return table{"guidance": s.Guidance, "grid": s.Grid, "tokens of a call": s.BatchTokens}
+}
 
 // first are the first normal numbers of a key.
 func first(k random.Key) []float32 {
@@ -146,10 +148,13 @@ func first(k random.Key) []float32 {
 	return z
 }
 
-// adapter is a fresh one over three layers, by module.
+// adapter is a fresh one over layers of two blocks, by module.
 func (a account) adapter() any {
-	layers := []lora.Layer{
-		{Name: "blocks.0.attn.to_q", In: 4, Out: 3}, {Name: "blocks.0.attn.to_v", In: 4, Out: 3}, {Name: "proj_out", In: 2, Out: 2},
+	var layers []lora.Layer
+	for _, block := range []string{"transformer_blocks.0.", "transformer_blocks.1."} {
+		for _, name := range []string{"attn.to_q", "attn.to_v", "proj_out"} {
+			layers = append(layers, lora.Layer{Name: block + name, In: 3, Out: 2})
+		}
 	}
 	fresh, err := a.FreshAdapter(layers)
 	if err != nil {
@@ -157,7 +162,7 @@ func (a account) adapter() any {
 	}
 	out := table{}
 	for _, m := range fresh.Modules {
-		out[m.Name] = table{"rank": m.Rank, "scale": m.Scale, "A": fresh.A(m), "B": fresh.B(m)}
+		out[m.Name] = table{"rank": m.Rank, "scale": m.Scale(), "A": fresh.A(m), "B": fresh.B(m)}
 	}
 	return out
 }
