@@ -86,6 +86,7 @@ func open(t *testing.T, dir string, set ...string) *Set {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
 
@@ -98,7 +99,7 @@ func TestPicturesReachTheAutoencoderAsStored(t *testing.T) {
 			t.Fatalf("row %d has %d pictures, want its 2 right ones", row, n)
 		}
 		for k := range 2 {
-			planes, err := s.Planes(s.Rows[row], k)
+			planes, err := s.Planes(t.Context(), s.Rows[row], k)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -122,7 +123,7 @@ func TestPicturesHaveNamesOfTheirOwn(t *testing.T) {
 	for range 2 { // the second time from memory
 		for row := range 3 {
 			for k := range 2 {
-				name, err := s.PictureHash(s.Rows[row], k)
+				name, err := s.PictureHash(t.Context(), s.Rows[row], k)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -179,7 +180,7 @@ func TestSplitsAreTheOnesAskedFor(t *testing.T) {
 		t.Errorf("%d prompts of 4 rows", len(s.Prompts))
 	}
 	for range 2 { // the second time from memory
-		rows, err := s.Test("test_S")
+		rows, err := s.Test(t.Context(), "test_S")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +188,7 @@ func TestSplitsAreTheOnesAskedFor(t *testing.T) {
 			t.Errorf("evaluated rows %v", got)
 		}
 	}
-	all, err := open(t, dir, "data.train_tuples=2", "eval.tuples=0", "oft.prompts_per_epoch=2", "oft.accumulate_pairs=1").Test("train")
+	all, err := open(t, dir, "data.train_tuples=2", "eval.tuples=0", "oft.prompts_per_epoch=2", "oft.accumulate_pairs=1").Test(t.Context(), "train")
 	if err != nil || len(all) != 7 {
 		t.Errorf("%d rows of a whole split, %v", len(all), err)
 	}

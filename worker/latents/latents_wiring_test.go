@@ -84,6 +84,7 @@ func twoRows(t *testing.T, red, green func(row, k int) byte) *data.Set {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = set.Close() })
 	return set
 }
 

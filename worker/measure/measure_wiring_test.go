@@ -81,6 +81,7 @@ func opening(t *testing.T) *opened.Run {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = d.Close() })
 	grid, err := m.Pipeline.Grid(64, 64)
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +188,7 @@ func part(t *testing.T, r *opened.Run, v run.Variant, at run.CheckpointRef, shar
 func TestEvaluationsMeasureEachPictureAsByItself(t *testing.T) {
 	r := opening(t)
 	ref, average := tuned(t, r)
-	rows, err := r.Data.Test("test_S")
+	rows, err := r.Data.Test(t.Context(), "test_S")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,6 +49,7 @@ func TestRecipesAreAsWritten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = set.Close() })
 		golden := filepath.Join("testdata", name+".json")
 		got := readable(t, account{t, r, set}.all())
 		if *update {

@@ -86,6 +86,7 @@ func opening(t *testing.T, set ...string) *opened.Run {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = d.Close() })
 	grid, err := m.Pipeline.Grid(64, 64)
 	if err != nil {
 		t.Fatal(err)
