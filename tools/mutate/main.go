@@ -52,16 +52,16 @@ func mutate(ctx context.Context, root, only string, jobs int) error {
 	page := filepath.Join(root, "docs", "mutations.md")
 	verdicts := readPage(page)
 	var bad []string
-	for id, v := range try(ctx, root, chosen, jobs) {
+	var failed error
+	try(ctx, root, chosen, jobs, func(id string, v Verdict) {
+		fmt.Printf("%-32s %s\n", id, v)
 		verdicts[id] = v.String()
 		if v.Outcome != killed {
 			bad = append(bad, id)
 		}
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := os.WriteFile(page, []byte(pageOf(all, verdicts)), 0o644); err != nil {
+		failed = errors.Join(failed, os.WriteFile(page, []byte(pageOf(all, verdicts)), 0o644))
+	})
+	if err := errors.Join(failed, ctx.Err()); err != nil {
 		return err
 	}
 	if len(bad) > 0 {
@@ -88,9 +88,8 @@ func choose(all []Mutation, only string) []Mutation {
 	return out
 }
 
-// try runs the tests of each mutation and tells its verdict as soon as it stands.
-func try(ctx context.Context, root string, list []Mutation, jobs int) map[string]Verdict {
-	verdicts := map[string]Verdict{}
+// try runs the tests of each mutation and tells its verdict as soon as it stands, one at a time.
+func try(ctx context.Context, root string, list []Mutation, jobs int, tell func(id string, v Verdict)) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	free := make(chan struct{}, max(1, jobs))
@@ -104,12 +103,10 @@ func try(ctx context.Context, root string, list []Mutation, jobs int) map[string
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			verdicts[m.ID] = v
-			if !errors.Is(ctx.Err(), context.Canceled) {
-				fmt.Printf("%-32s %s\n", m.ID, v)
+			if ctx.Err() == nil {
+				tell(m.ID, v)
 			}
 		})
 	}
 	all.Wait()
-	return verdicts
 }

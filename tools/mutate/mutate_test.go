@@ -105,7 +105,9 @@ func TestVerdicts(t *testing.T) {
 	if err := unmutated(t.Context(), dir, list); err != nil {
 		t.Fatal(err)
 	}
-	got := try(t.Context(), dir, list, 2)
+	got := map[string]Verdict{}
+	keep := func(id string, v Verdict) { got[id] = v }
+	try(t.Context(), dir, list, 2, keep)
 	if v := got["noticed"]; v.Outcome != killed || v.Test != "TestTwice" || v.String() != ". TestTwice" {
 		t.Errorf("a noticed fault: %+v", v)
 	}
@@ -119,7 +121,8 @@ func TestVerdicts(t *testing.T) {
 		t.Errorf("the file was changed: %q, %v", after, err)
 	}
 	list[0].Tests = []string{"./nowhere"}
-	if v := try(t.Context(), dir, list[:1], 1)["noticed"]; v.Outcome == killed || v.Outcome == survived {
+	try(t.Context(), dir, list[:1], 1, keep)
+	if v := got["noticed"]; v.Outcome != broken {
 		t.Errorf("without its package: %+v", v)
 	}
 	wrong := strings.Replace(string(before), "2 * x", "x", 1)
