@@ -99,7 +99,8 @@ func (m Mutation) apply(root string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w; name the file that has the code now", m.ID, err)
 	}
 	if n := bytes.Count(text, []byte(m.Old)); m.Old == "" || n != 1 {
-		return nil, fmt.Errorf("%s: the old text occurs %d times in %s, it must be there once; copy it from the file as it is now, with as many lines as tell it apart", m.ID, n, m.File)
+		return nil, fmt.Errorf("%s: the old text occurs %d times in %s, it must be there once; copy it from the file as it is now, "+
+			"with as many lines as tell it apart", m.ID, n, m.File)
 	}
 	if m.Old == m.New {
 		return nil, fmt.Errorf("%s: the new text is the old one", m.ID)

@@ -168,8 +168,9 @@ func TestFaultyLists(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, say := range []string{"twice: the id is given twice", `"Upper"`, "many: the old text occurs 2 times in a.go", "gone: the old text occurs 0 times", "no-file: ", "no-word: what",
-		"same: the new text is the old one", "nothing: the old text"} {
+	for _, say := range []string{"twice: the id is given twice", `"Upper"`, "many: the old text occurs 2 times in a.go",
+		"gone: the old text occurs 0 times", "no-file: ",
+		"no-word: what", "same: the new text is the old one", "nothing: the old text"} {
 		if !strings.Contains(err.Error(), say) {
 			t.Errorf("no %q in %v", say, err)
 		}
@@ -181,7 +182,10 @@ func TestFaultyLists(t *testing.T) {
 
 // TestPageKeepsVerdicts: what a page says is read back, also where only some faults are tried again.
 func TestPageKeepsVerdicts(t *testing.T) {
-	all := []Mutation{{ID: "one", Area: "a", What: "w", File: "f.go"}, {ID: "two", Area: "b", What: "w", File: "f.go"}, {ID: "three", Area: "b", What: "w", File: "f.go"}}
+	all := []Mutation{{ID: "one", Area: "a"}, {ID: "two", Area: "b"}, {ID: "three", Area: "b"}}
+	for i := range all {
+		all[i].What, all[i].File = "w", "f.go"
+	}
 	want := map[string]string{"one": "worker/data TestX", "two": "survived"}
 	path := filepath.Join(t.TempDir(), "page.md")
 	text := pageOf(all, want)
@@ -204,7 +208,9 @@ func TestPageKeepsVerdicts(t *testing.T) {
 
 func TestChosenById(t *testing.T) {
 	all := []Mutation{{ID: "sft-a"}, {ID: "sft-b"}, {ID: "oft-a"}}
-	for only, want := range map[string]string{"": "sft-a sft-b oft-a", "sft-*": "sft-a sft-b", "oft-a,sft-b": "sft-b oft-a", "x": "", "sft": ""} {
+	for only, want := range map[string]string{
+		"": "sft-a sft-b oft-a", "sft-*": "sft-a sft-b", "oft-a,sft-b": "sft-b oft-a", "x": "", "sft": "",
+	} {
 		var ids []string
 		for _, m := range choose(all, only) {
 			ids = append(ids, m.ID)

@@ -12,8 +12,8 @@ func pageOf(all []Mutation, verdicts map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# What the tests notice
 
-Deliberate faults, put into the code one at a time, and the first test of `+"`make test`"+` that fails over each. `+"`make mutate`"+` tries them all and
-writes this page; the faults themselves are in tools/mutate/list.
+Deliberate faults, put into the code one at a time, and the first test of `+"`make test`"+` that fails over each.
+`+"`make mutate`"+` tries them all and writes this page; the faults themselves are in tools/mutate/list.
 
 %d faults, %d killed.
 `, len(all), count(all, verdicts))

@@ -104,7 +104,8 @@ func TestCheckpointsHoldTheWholeTraining(t *testing.T) {
 	r := opening(t)
 	training, mean := worked(t, r, 0.75)
 	policy, first, second := values(training.Adapter), slices.Clone(training.Optimizer.M.Floats()), slices.Clone(training.Optimizer.V.Floats())
-	ref, err := training.Save(t.Context(), r, store.Manifest{Stage: run.StageOFT, Epoch: 3, Reference: "sft"}, Result{Summary: run.ChunkSummary{Loss: 1.5}})
+	oft := store.Manifest{Stage: run.StageOFT, Epoch: 3, Reference: "sft"}
+	ref, err := training.Save(t.Context(), r, oft, Result{Summary: run.ChunkSummary{Loss: 1.5}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,8 +136,8 @@ func TestCheckpointsHoldTheWholeTraining(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.ConfigHash != "of the config" || m.CodeVersion != "v9" || m.Machine != "abacus" || m.Inputs["data.source"] != "d1" || !m.Parent.IsZero() ||
-		m.Epoch != 3 || m.Reference != "sft" || m.Seconds != 8 || m.Metrics["loss"] != 1.5 {
+	if m.ConfigHash != "of the config" || m.CodeVersion != "v9" || m.Machine != "abacus" || m.Inputs["data.source"] != "d1" ||
+		!m.Parent.IsZero() || m.Epoch != 3 || m.Reference != "sft" || m.Seconds != 8 || m.Metrics["loss"] != 1.5 {
 		t.Errorf("manifest %+v", m)
 	}
 	again.Stepped(trainer.StepResult{}, 0, 0, 1)

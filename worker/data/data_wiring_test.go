@@ -150,8 +150,9 @@ func TestRowsSayWhatTheyAreAbout(t *testing.T) {
 				t.Errorf("row %d: %s prompts %q, in evaluations %q", i, kind, got, r.Prompt(kind))
 			}
 		}
-		if r.Index != i || r.ID != fmt.Sprintf("train/%d", i) || r.Law != fmt.Sprint("law ", i/2) || r.Category != "category" || r.Object != fmt.Sprint("object ", i) {
-			t.Errorf("row %d: %+v", i, r)
+		got := fmt.Sprint(r.Index, " ", r.ID, " ", r.Law, " ", r.Category, " ", r.Object)
+		if want := fmt.Sprintf("%d train/%d law %d category object %d", i, i, i/2, i); got != want {
+			t.Errorf("row %d is %s, want %s", i, got, want)
 		}
 		if p := s.Prompts[i]; p != (Prompt{Text: r.Implicit[0], Object: r.Object, Row: i}) {
 			t.Errorf("prompt %d of stage 2: %+v", i, p)
@@ -188,7 +189,8 @@ func TestSplitsAreTheOnesAskedFor(t *testing.T) {
 			t.Errorf("evaluated rows %v", got)
 		}
 	}
-	all, err := open(t, dir, "data.train_tuples=2", "eval.tuples=0", "oft.prompts_per_epoch=2", "oft.accumulate_pairs=1").Test(t.Context(), "train")
+	few := open(t, dir, "data.train_tuples=2", "eval.tuples=0", "oft.prompts_per_epoch=2", "oft.accumulate_pairs=1")
+	all, err := few.Test(t.Context(), "train")
 	if err != nil || len(all) != 7 {
 		t.Errorf("%d rows of a whole split, %v", len(all), err)
 	}

@@ -156,7 +156,8 @@ func compare(t *testing.T, r *opened.Run, what string, row data.Row, got eval.Pi
 	if err != nil {
 		t.Fatal(err)
 	}
-	if math.Abs(got.Score-scores[0]) > slack || math.Abs(got.Outside-j.Outside) > 0.1 || got.Verdict != j.Verdict.String() || (got.Box != nil) != j.Found {
+	if math.Abs(got.Score-scores[0]) > slack || math.Abs(got.Outside-j.Outside) > 0.1 ||
+		got.Verdict != j.Verdict.String() || (got.Box != nil) != j.Found {
 		t.Errorf("%s is measured as %+v, by itself as %v, %+v", what, got, scores[0], j)
 	}
 	if got.Box != nil && *got.Box != [4]float64{j.Box.CX, j.Box.CY, j.Box.W, j.Box.H} {
@@ -167,7 +168,8 @@ func compare(t *testing.T, r *opened.Run, what string, row data.Row, got eval.Pi
 // part evaluates a shard.
 func part(t *testing.T, r *opened.Run, v run.Variant, at run.CheckpointRef, shard, shards int) Part {
 	t.Helper()
-	p, err := Evaluate(t.Context(), r, activities.EvalShard{Job: r.Job, Variant: v, Checkpoint: at, Split: "test_S", Shard: shard, Shards: shards}, quiet{})
+	c := activities.EvalShard{Job: r.Job, Variant: v, Checkpoint: at, Split: "test_S", Shard: shard, Shards: shards}
+	p, err := Evaluate(t.Context(), r, c, quiet{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +204,9 @@ func TestEvaluationsMeasureEachPictureAsByItself(t *testing.T) {
 			if tuple.Index != 8+i || tuple.ID != row.ID || tuple.Law != row.Law || tuple.Category != row.Category {
 				t.Errorf("%s: tuple %+v", v, tuple)
 			}
-			for kind, pictures := range map[eval.Kind][]eval.Picture{eval.Implicit: tuple.Implicit, eval.Explicit: tuple.Explicit, eval.Superficial: tuple.Superficial} {
+			for kind, pictures := range map[eval.Kind][]eval.Picture{
+				eval.Implicit: tuple.Implicit, eval.Explicit: tuple.Explicit, eval.Superficial: tuple.Superficial,
+			} {
 				what := fmt.Sprintf("%s: %s pictures of tuple %d", v, kind, 8+i)
 				if n := map[eval.Kind]int{eval.Implicit: 4, eval.Explicit: 2, eval.Superficial: 1}[kind]; len(pictures) != n {
 					t.Fatalf("%s: there are %d, want %d", what, len(pictures), n)
@@ -269,7 +273,8 @@ func TestTheEvaluationDuringTrainingIsABeginning(t *testing.T) {
 		t.Fatal(err)
 	}
 	q := got.Quick
-	if math.Abs(q.IP-ip) > slack || math.Abs(q.JudgeIP-right) > 1e-9 || q.Stage != run.StageOFT || q.Step != 2 || q.Epoch != 5 || !got.Data.IsZero() {
+	if math.Abs(q.IP-ip) > slack || math.Abs(q.JudgeIP-right) > 1e-9 ||
+		q.Stage != run.StageOFT || q.Step != 2 || q.Epoch != 5 || !got.Data.IsZero() {
 		t.Errorf("%+v, want IP %v and %v right of %+v", got, ip, right, ref)
 	}
 }

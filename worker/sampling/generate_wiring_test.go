@@ -67,7 +67,8 @@ func opening(t *testing.T, set ...string) *opened.Run {
 		t.Fatal(err)
 	}
 	rows, prompts := datatest.Rows(5)
-	facts := recipe.Facts{Scheduler: m.Pipeline.Scheduler, Grid: grid, Channels: m.Pipeline.Transformer.InChannels, TextLength: m.Pipeline.TextLength()}
+	p := m.Pipeline
+	facts := recipe.Facts{Scheduler: p.Scheduler, Grid: grid, Channels: p.Transformer.InChannels, TextLength: p.TextLength()}
 	return &opened.Run{
 		Job: run.Job{Run: "test", ConfigHash: "h"}, Recipe: recipe.Recipe{Config: cfg, Seed: 77, Facts: facts}, Models: m,
 		Data: &data.Set{Rows: rows, Prompts: prompts}, Objects: &store.Mem{}, Log: slog.New(slog.DiscardHandler),
@@ -101,7 +102,8 @@ func trainedPolicy(t *testing.T, r *opened.Run) (run.CheckpointRef, *lora.Adapte
 // 2, and the picture is that of the path's end.
 func TestRolloutsAreThoseOfThePolicy(t *testing.T) {
 	r := opening(t, "model.text_tokens=9", "oft.prompts_per_epoch=3", "oft.accumulate_pairs=1", "oft.images_per_prompt=2", "oft.steps=4",
-		"oft.noisy_steps=2", "oft.s_churn=1.5", "oft.guidance=4", "oft.forms.step=corrected", "sft.guidance=1", "eval.guidance=0.5", "eval.steps=3")
+		"oft.noisy_steps=2", "oft.s_churn=1.5", "oft.guidance=4", "oft.forms.step=corrected",
+		"sft.guidance=1", "eval.guidance=0.5", "eval.steps=3")
 	set := trainer.Setting{Grid: r.Recipe.Grid, Guidance: 4}
 	ref, policy := trainedPolicy(t, r)
 	scheduler, tokens := r.Recipe.Scheduler, r.Recipe.Grid.Tokens()

@@ -42,8 +42,8 @@ func (l *looker) Detect(_ context.Context, images reward.Images, objects []strin
 // drawn; its subject by its own prompt's object; scores and subjects go to the prompt and sample they belong to.
 func TestPicturesAreScoredForTheirPrompt(t *testing.T) {
 	heard, seen := &listener{}, &looker{}
-	r := bare(t, "oft.mask.policy=detector", "oft.images_per_prompt=2", "oft.prompts_per_epoch=4", "oft.accumulate_pairs=1", "model.text_tokens=10",
-		"model.batch_tokens=70") // four samples of 10 text and 6 picture tokens
+	r := bare(t, "oft.mask.policy=detector", "oft.images_per_prompt=2", "oft.prompts_per_epoch=4", "oft.accumulate_pairs=1",
+		"model.text_tokens=10", "model.batch_tokens=70") // four samples of 10 text and 6 picture tokens
 	r.Models = &models.Set{Scorer: heard}
 	rollouts := &pairs.Rollouts{Images: pixels(1, 2, 3, 4, 5, 6)}
 	for i, object := range []string{"apple", "stone", "nail"} {
@@ -53,7 +53,8 @@ func TestPicturesAreScoredForTheirPrompt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"[an old apple an old apple an old stone an old stone] [1 2 3 4]", "[an old nail an old nail] [5 6]"}; !slices.Equal(heard.calls, want) {
+	want := []string{"[an old apple an old apple an old stone an old stone] [1 2 3 4]", "[an old nail an old nail] [5 6]"}
+	if !slices.Equal(heard.calls, want) {
 		t.Errorf("the scorer was asked %q, want %q", heard.calls, want)
 	}
 	if want := "apple in 1, apple in 2, stone in 3, stone in 4, nail in 5, nail in 6"; strings.Join(seen.asked, ", ") != want {
@@ -110,9 +111,9 @@ func TestTheWorldsDetectorKnowsItsTuples(t *testing.T) {
 			t.Fatalf("picture %d: %d boxes", b, len(found[b]))
 		}
 		got := found[b][0]
-		for what, d := range map[string]float64{"centre": float64(got.CX) - w.CX, "middle": float64(got.CY) - w.CY, "width": float64(got.W) - w.W, "height": float64(got.H) - w.H} {
+		for _, d := range []float64{float64(got.CX) - w.CX, float64(got.CY) - w.CY, float64(got.W) - w.W, float64(got.H) - w.H} {
 			if d > 0.06 || d < -0.06 {
-				t.Errorf("picture %d: the %s is off by %.3f: %+v, drawn %+v", b, what, d, got, w)
+				t.Errorf("picture %d: off by %.3f: %+v, drawn %+v", b, d, got, w)
 			}
 		}
 	}

@@ -101,7 +101,8 @@ func TestOFTTakesTheStepsOfTheRecipe(t *testing.T) {
 	want := byHand(t, r, start, 4, trainer.OptimizerConfig{LR: 0.03, Beta1: 0.6, Beta2: 0.8, Eps: 1e-5, WeightDecay: 1e-4, MaxGradNorm: 0.2})
 	from := sft
 	for epoch := range 2 {
-		summary := run.PairSummary{Pairs: 4, RewardMean: 3 + float64(epoch), RewardBest: 5 + float64(epoch), Masks: run.Masks{Total: 8, Full: epoch}}
+		e := float64(epoch)
+		summary := run.PairSummary{Pairs: 4, RewardMean: 3 + e, RewardBest: 5 + e, Masks: run.Masks{Total: 8, Full: epoch}}
 		guard := run.GuardState{KLOver: 2 + epoch, Rewards: []float64{1}}
 		c := activities.DPOChunk{Job: r.Job, Epoch: epoch, From: from, Reference: sft, Summary: summary, Spent: 70, Guard: guard}
 		c.Rollouts, c.Scores = stored(t, r, epoch, 4*epoch)
@@ -121,9 +122,9 @@ func TestOFTTakesTheStepsOfTheRecipe(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		last := run.Event{Stage: run.StageOFT, Step: 2*epoch + 2, Epoch: epoch + 1, Kind: "step", Masks: summary.Masks, Values: map[string]float64{
-			"loss": taken.Loss, "grad_norm": taken.Norm, "learning_rate": 0.03, "kl": taken.KL, "clamped": taken.Clamped,
-			"reward": summary.RewardMean, "reward_best": summary.RewardBest}}
+		values := map[string]float64{"loss": taken.Loss, "grad_norm": taken.Norm, "learning_rate": 0.03, "kl": taken.KL, "clamped": taken.Clamped,
+			"reward": summary.RewardMean, "reward_best": summary.RewardBest}
+		last := run.Event{Stage: run.StageOFT, Step: 2*epoch + 2, Epoch: epoch + 1, Kind: "step", Masks: summary.Masks, Values: values}
 		name := fmt.Sprintf("oft-%06d.jsonl", 2*epoch+2)
 		sameAdapter(t, name, r, got.Checkpoint, want.Adapter)
 		if events := logged(t, r, name); fmt.Sprint(events[len(events)-1]) != fmt.Sprint(last) {

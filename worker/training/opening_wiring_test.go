@@ -63,12 +63,13 @@ func opening(t *testing.T, set ...string) *opened.Run {
 			t.Fatal(err)
 		}
 	}
-	base := []string{"data.source=" + dataDir, "model.text_tokens=9", "lora.targets=[attn.to_q, attn.to_v]", "lora.rank=2", "oft.mask.policy=full",
+	base := []string{"data.source=" + dataDir, "model.text_tokens=9", "lora.targets=[attn.to_q, attn.to_v]", "lora.rank=2",
+		"oft.mask.policy=full",
 		"sft.steps=3", "sft.batch=2", "sft.accumulate=2", "sft.lr=0.02", "sft.betas=[0.7, 0.9]", "sft.eps=1e-4", "sft.max_grad_norm=0.3",
 		"sft.guidance=2.5", "sft.ema=0", "oft.epochs=2", "oft.prompts_per_epoch=4", "oft.accumulate_pairs=2", "oft.images_per_prompt=2",
 		"oft.steps=2", "oft.noisy_steps=0", "oft.s_churn=1.5",
-		"oft.lr=0.03", "oft.betas=[0.6, 0.8]", "oft.eps=1e-5", "oft.max_grad_norm=0.2", "oft.guidance=4", "oft.beta=3", "oft.eps_clamp=0.5", "oft.ema=0",
-		"oft.forms.step=corrected", "eval.guidance=0.5"}
+		"oft.lr=0.03", "oft.betas=[0.6, 0.8]", "oft.eps=1e-5", "oft.max_grad_norm=0.2", "oft.guidance=4", "oft.beta=3",
+		"oft.eps_clamp=0.5", "oft.ema=0", "oft.forms.step=corrected", "eval.guidance=0.5"}
 	cfg, err := configs.Load(configs.Sources{Name: "world", Set: append(base, set...)})
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +92,8 @@ func opening(t *testing.T, set ...string) *opened.Run {
 	if err != nil {
 		t.Fatal(err)
 	}
-	facts := recipe.Facts{Scheduler: m.Pipeline.Scheduler, Grid: grid, Channels: m.Pipeline.Transformer.InChannels, TextLength: m.Pipeline.TextLength()}
+	p := m.Pipeline
+	facts := recipe.Facts{Scheduler: p.Scheduler, Grid: grid, Channels: p.Transformer.InChannels, TextLength: p.TextLength()}
 	return &opened.Run{
 		Job: run.Job{Run: "test", ConfigHash: "h"}, Recipe: recipe.Recipe{Config: cfg, Seed: 31, Facts: facts}, Models: m, Data: d,
 		Latents: &latents.Encoder{VAE: m.Pipeline.VAE, Data: d}, Objects: &store.Mem{}, Log: slog.New(slog.DiscardHandler),

@@ -57,7 +57,10 @@ func TestSFTTakesTheStepsOfTheRecipe(t *testing.T) {
 		to    int
 		end   bool
 		name  string
-	}{{run.StageSFT, 2, false, "sft-000002.jsonl"}, {run.StageSFT, 3, true, "sft-000003.jsonl"}, {run.StageCompare, 4, false, "compare-000004.jsonl"}} {
+	}{
+		{run.StageSFT, 2, false, "sft-000002.jsonl"}, {run.StageSFT, 3, true, "sft-000003.jsonl"},
+		{run.StageCompare, 4, false, "compare-000004.jsonl"},
+	} {
 		c.Stage, c.To = chunk.stage, chunk.to
 		first, sum := c.From.Step, trainer.StepResult{}
 		got, err := SFT(t.Context(), r, c, stopping(0))
@@ -80,11 +83,13 @@ func TestSFTTakesTheStepsOfTheRecipe(t *testing.T) {
 		sameAdapter(t, chunk.name, r, got.Checkpoint, want.Adapter)
 		n := float64(c.To - first)
 		s := got.Summary
-		if float64(s.Steps) != n || math.Abs(s.Loss-sum.Loss/n) > 1e-9 || math.Abs(s.GradNorm-sum.Norm/n) > 1e-9 || math.Abs(s.LearnRate-0.02) > 1e-12 {
+		if float64(s.Steps) != n || math.Abs(s.Loss-sum.Loss/n) > 1e-9 || math.Abs(s.GradNorm-sum.Norm/n) > 1e-9 ||
+			math.Abs(s.LearnRate-0.02) > 1e-12 {
 			t.Errorf("%s: summary %+v", chunk.name, s)
 		}
 		m := manifest(t, r, chunk.stage, chunk.to)
-		if m.StageEnd != chunk.end || m.Epoch != 0 || m.Reference != "" || m.Parent != c.From.Manifest || len(events) != c.To-first || m.Seconds <= 100 {
+		if m.StageEnd != chunk.end || m.Epoch != 0 || m.Reference != "" || m.Parent != c.From.Manifest || m.Seconds <= 100 ||
+			len(events) != c.To-first {
 			t.Errorf("%s: %d events, manifest %+v", chunk.name, len(events), m)
 		}
 		c.From = got.Checkpoint
@@ -105,7 +110,8 @@ func TestAStoppedChunkIsNoStageEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m := manifest(t, r, run.StageSFT, 3); !m.StageEnd || got.Summary.Steps != 3 || len(logged(t, r, "sft-000003.jsonl")) != 1 || m.Seconds <= 50 {
+	m := manifest(t, r, run.StageSFT, 3)
+	if !m.StageEnd || got.Summary.Steps != 3 || len(logged(t, r, "sft-000003.jsonl")) != 1 || m.Seconds <= 50 {
 		t.Errorf("summary %+v, manifest %+v", got.Summary, m)
 	}
 }
