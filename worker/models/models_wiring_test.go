@@ -1,6 +1,7 @@
 package models
 
 import (
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -83,5 +84,42 @@ func TestScorerIsTheOneThatIsNamed(t *testing.T) {
 	_, err = NewKeeper(be, builtin.Files, t.TempDir(), 0).Open(t.Context(), cfg, func(string) {})
 	if err == nil || !strings.Contains(err.Error(), "scorer-of-mine") {
 		t.Errorf("a scorer that is not there: %v", err)
+	}
+}
+
+// TestTheWholePromptIsScored: prompts that differ in their last word alone have other scores for the same picture, and each
+// picture has its own.
+func TestTheWholePromptIsScored(t *testing.T) {
+	be, err := cpu.New(cpu.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := openWorld(t, NewKeeper(be, builtin.Files, t.TempDir(), 0), "reward.batch=2")
+	images := reward.Images{B: 3, H: 64, W: 64, Data: make([]float32, 3*3*64*64)}
+	for i := range images.Data {
+		images.Data[i] = float32(i%(7+i/(3*64*64))) / 10
+	}
+	scores := func(order ...int) (out []float64) {
+		prompts := []string{"a photo of an apple that is green", "a photo of an apple that is red", "a photo of an apple that is red"}
+		some, texts := reward.Images{H: 64, W: 64}, []string{}
+		for _, i := range order {
+			some, texts = some.Join(images.Slice(i, i+1)), append(texts, prompts[i])
+		}
+		out, err := s.Scorer.Score(t.Context(), texts, some)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	same := reward.Images{B: 2, H: 64, W: 64, Data: append(slices.Clone(images.Slice(0, 1).Data), images.Slice(0, 1).Data...)}
+	two, err := s.Scorer.Score(t.Context(), []string{"a photo of an apple that is green", "a photo of an apple that is red"}, same)
+	if err != nil || math.Abs(two[0]-two[1]) < 1e-3 {
+		t.Errorf("one picture scores %v for two prompts (%v)", two, err)
+	}
+	forth, back := scores(0, 1, 2), scores(2, 1, 0)
+	for i := range forth {
+		if math.Abs(forth[i]-back[2-i]) > 1e-3 || i > 0 && math.Abs(forth[i]-forth[i-1]) < 1e-3 {
+			t.Errorf("three pictures score %v, in reverse order %v", forth, back)
+		}
 	}
 }
