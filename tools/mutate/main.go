@@ -4,6 +4,7 @@
 //
 //	go run ./tools/mutate                    all of the list, and docs/mutations.md is written anew
 //	go run ./tools/mutate -only sft-sigma    some of them; the other rows of the page stay
+//	go run ./tools/mutate -rest              those that the page does not call killed
 //
 // It ends with 1 when a fault survives or cannot be put in.
 package main
@@ -23,18 +24,19 @@ import (
 
 func main() {
 	only := flag.String("only", "", "ids to try, separated by commas; an id that ends with * stands for all that begin so")
+	rest := flag.Bool("rest", false, "leave out what docs/mutations.md says is killed")
 	jobs := flag.Int("jobs", 1, "mutations tried at once")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := mutate(ctx, ".", *only, *jobs); err != nil {
+	if err := mutate(ctx, ".", *only, *rest, *jobs); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(1)
 	}
 }
 
 // mutate tries the mutations of the list and writes the page.
-func mutate(ctx context.Context, root, only string, jobs int) error {
+func mutate(ctx context.Context, root, only string, rest bool, jobs int) error {
 	all, err := readList()
 	if err != nil {
 		return err
@@ -42,15 +44,18 @@ func mutate(ctx context.Context, root, only string, jobs int) error {
 	if err := check(root, all); err != nil {
 		return err
 	}
+	page := filepath.Join(root, "docs", "mutations.md")
+	verdicts := readPage(page)
 	chosen := choose(all, only)
 	if len(chosen) == 0 {
 		return fmt.Errorf("no mutation is named %s; see the ids in docs/mutations.md", only)
 	}
+	if rest {
+		chosen = slices.DeleteFunc(chosen, func(m Mutation) bool { return killer.MatchString(verdicts[m.ID]) })
+	}
 	if err := unmutated(ctx, root, chosen); err != nil {
 		return err
 	}
-	page := filepath.Join(root, "docs", "mutations.md")
-	verdicts := readPage(page)
 	var bad []string
 	var failed error
 	try(ctx, root, chosen, jobs, func(id string, v Verdict) {
@@ -74,7 +79,7 @@ func mutate(ctx context.Context, root, only string, jobs int) error {
 // choose picks mutations by id.
 func choose(all []Mutation, only string) []Mutation {
 	if only == "" {
-		return all
+		return slices.Clone(all)
 	}
 	var out []Mutation
 	for _, m := range all {

@@ -89,7 +89,8 @@ func opening(t *testing.T) *opened.Run {
 	t.Cleanup(func() { _ = d.Close() })
 	return &opened.Run{
 		Job: run.Job{Run: "apples", ConfigHash: "c0ffee", Seed: 12}, Recipe: recipe.Recipe{Config: cfg}, Models: m, Data: d,
-		Objects: &store.Mem{}, CodeVersion: "v9", Log: slog.New(slog.DiscardHandler),
+		Objects: &store.Mem{}, Log: slog.New(slog.DiscardHandler),
+		CodeVersion: "v9", Machine: "abacus", Inputs: map[string]string{"data.source": "d1"},
 	}
 }
 
@@ -151,11 +152,14 @@ func TestWhatIsExportedSaysWhereItCameFrom(t *testing.T) {
 		Checkpoint run.CheckpointRef `json:"checkpoint"`
 		ConfigHash string            `json:"config_hash"`
 		Variant    run.Variant       `json:"variant"`
+		Machine    string            `json:"machine"`
+		Inputs     map[string]string `json:"inputs"`
 	}
 	if err := json.Unmarshal(read(t, r, "runs/apples/export/provenance.json"), &from); err != nil {
 		t.Fatal(err)
 	}
-	if from.Adapter != out.Adapter || from.Checkpoint != ref || from.ConfigHash != "c0ffee" || from.Variant != run.VariantOFT {
+	if from.Adapter != out.Adapter || from.Checkpoint != ref || from.ConfigHash != "c0ffee" || from.Variant != run.VariantOFT ||
+		from.Machine != "abacus" || from.Inputs["data.source"] != "d1" {
 		t.Errorf("provenance %+v", from)
 	}
 }
