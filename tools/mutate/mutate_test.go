@@ -72,15 +72,33 @@ func tested(t *testing.T, folder, name string) bool {
 	return false
 }
 
+// moduleTest leaves what rapid leaves when it fails.
+const moduleTest = `package m
+
+import (
+	"os"
+	"testing"
+)
+
+func TestNothing(t *testing.T) { _ = thrice(1) }
+
+func TestTwice(t *testing.T) {
+	t.Run("two", func(t *testing.T) {
+		if twice(2) != 4 {
+			t.Error(twice(2), os.MkdirAll("testdata/rapid/TestTwice", 0o755), os.WriteFile("testdata/rapid/TestTwice/1.fail", nil, 0o644))
+		}
+	})
+}
+`
+
 // module writes a small module with a function and its test.
 func module(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"go.mod": "module m\n\ngo 1.26\n",
-		"a.go":   "package m\n\nfunc twice(x int) int { return 2 * x }\n\nfunc thrice(x int) int { return 3 * x }\n",
-		"a_test.go": "package m\n\nimport \"testing\"\n\nfunc TestNothing(t *testing.T) { _ = thrice(1) }\n\n" +
-			"func TestTwice(t *testing.T) { t.Run(\"two\", func(t *testing.T) { if twice(2) != 4 { t.Error(twice(2)) } }) }\n",
+		"go.mod":    "module m\n\ngo 1.26\n",
+		"a.go":      "package m\n\nfunc twice(x int) int { return 2 * x }\n\nfunc thrice(x int) int { return 3 * x }\n",
+		"a_test.go": moduleTest,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -119,6 +137,9 @@ func TestVerdicts(t *testing.T) {
 	}
 	if after, err := os.ReadFile(filepath.Join(dir, "a.go")); err != nil || string(after) != string(before) {
 		t.Errorf("the file was changed: %q, %v", after, err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 3 {
+		t.Errorf("left behind are %v, %v", left, err)
 	}
 	list[0].Tests = []string{"./nowhere"}
 	try(t.Context(), dir, list[:1], 1, keep)

@@ -63,13 +63,34 @@ func verdict(ctx context.Context, root string, m Mutation) (Verdict, error) {
 		}
 		cmd := exec.CommandContext(ctx, "go", append(args, p)...)
 		cmd.Dir = root
+		before := counterexamples(root, p)
 		out, err := cmd.Output() // build errors are events too
+		removeNew(before, counterexamples(root, p))
 		if v, err := judge(out, err); v.Outcome != survived || err != nil {
 			v.Package = strings.TrimPrefix(p, "./")
 			return v, err
 		}
 	}
 	return Verdict{Outcome: survived}, nil
+}
+
+// counterexamples are the files in which rapid keeps what made a package's tests fail.
+func counterexamples(root, pkg string) []string {
+	found, _ := filepath.Glob(filepath.Join(root, pkg, "testdata", "rapid", "*", "*.fail")) // the pattern is well formed
+	return found
+}
+
+// removeNew removes files that were not there before, and the folders that they leave empty.
+func removeNew(before, after []string) {
+	for _, f := range after {
+		if slices.Contains(before, f) {
+			continue
+		}
+		for range 4 { // the file, its test's folder, rapid, testdata
+			os.Remove(f)
+			f = filepath.Dir(f)
+		}
+	}
 }
 
 // overlay writes the mutated file into dir and, beside it, what -overlay of the go command reads.
