@@ -11,7 +11,7 @@ LINT    := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 # thousand packages, so these get the others; `go vet` looks at all of them.
 SERVER  := /cmd/|/internal/|/workflows/durability
 
-.PHONY: run smoke build test unit lint vuln bench soak peers docs deps clean
+.PHONY: run smoke build test unit lint mutate vuln bench soak peers docs deps clean
 
 run: build ## Draw the world, fine-tune in two stages, evaluate, write the report (about eight minutes on 2 cores)
 	$(BIN) run world --state-dir $(STATE)
@@ -35,6 +35,9 @@ lint: ## gofmt, layers (depguard) and the usual linters
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'gofmt needed:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(LINT) run $$($(GO) list ./... | grep -v -E '$(SERVER)' | sed 's,^github.com/sciflux/sciflux,.,')
 	$(LINT) run --disable govet,staticcheck,bodyclose ./cmd/... ./internal/... ./workflows/durability
+
+mutate: ## Deliberate faults, one at a time: each must fail a test (about an hour; writes docs/mutations.md)
+	$(GO) run ./tools/mutate
 
 vuln: ## Known vulnerabilities (asks the Go vulnerability database over the network)
 	$(GO) tool -modfile=tools/lint/go.mod govulncheck ./...
