@@ -33,8 +33,8 @@ type Manifest struct {
 	StageEnd    bool               `json:"stage_end,omitempty"` // the last checkpoint of its stage; never pruned
 	ConfigHash  string             `json:"config_hash"`         // SHA-256 of the resolved config, hex
 	CodeVersion string             `json:"code_version"`
-	Machine     string             `json:"machine,omitempty"` // what computed it: kernels and the type of products; others round differently
-	Inputs      map[string]string  `json:"inputs,omitempty"`  // identity of base model, data set, scorer and initial adapter, by the config key that names them
+	Machine     string             `json:"machine,omitempty"`   // what computed it: kernels and the type of products; others round differently
+	Inputs      map[string]string  `json:"inputs,omitempty"`    // identity of base model, data set, scorer and initial adapter, by the config key that names them
 	Reference   string             `json:"reference,omitempty"` // SHA-256 of the reference adapter, in OFT
 	Parent      run.ObjectRef      `json:"parent,omitzero"`     // manifest of the checkpoint this one continues
 	Metrics     map[string]float64 `json:"metrics,omitempty"`
