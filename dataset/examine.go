@@ -10,6 +10,7 @@ import (
 // look is what was seen of one picture.
 type look struct {
 	image *Image
+	bytes int // of the encoded picture
 	info  picture.Info
 	err   error
 }
@@ -60,6 +61,7 @@ func readAll(ctx context.Context, images []*Image) ([]look, [][]byte) {
 	for i, im := range images {
 		looks[i].image = im
 		data[i], looks[i].err = im.Data(ctx)
+		looks[i].bytes = len(data[i])
 	}
 	return looks, data
 }

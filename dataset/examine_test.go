@@ -77,6 +77,7 @@ func TestTraits(t *testing.T) {
 	sum, err := Inspect(context.Background(), dir, "train")
 	require.NoError(t, err)
 	require.Empty(t, sum.Problems)
+	require.Greater(t, sum.Bytes, int64(500))
 	got := map[string]int{}
 	for _, trait := range sum.Traits {
 		got[trait.Value] = trait.Rows

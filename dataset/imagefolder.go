@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -47,18 +48,42 @@ func exists(in *folder, name string) bool {
 	return err == nil
 }
 
-// imageSplits gives the folders of pictures by split: folders with pictures are splits, unless the data folder is one by itself.
-func imageSplits(in *folder) map[string]string {
-	splits := map[string]string{}
+// imageFolders gives the folders with pictures by their names.
+func imageFolders(in *folder) map[string]string {
+	folders := map[string]string{}
 	for _, parent := range []string{"data", "."} { // the nearer one wins
 		for _, name := range subfolders(in, parent) {
 			if base := filepath.Join(parent, name); base != "data" && hasPictures(in, base) {
-				splits[name] = base
+				folders[name] = base
 			}
 		}
 	}
-	if isFlat(in, splits) {
-		return map[string]string{defaultSplit: "."}
+	return folders
+}
+
+// imageBase is the folder of a split's pictures, "" without. Beside data files, which may name any pictures by path, it must be a
+// folder of the split's name; alone the data folder may be the split.
+func imageBase(in *folder, split string, alone bool) string {
+	folders := imageFolders(in)
+	if !alone || !isFlat(in, folders) {
+		return folders[split]
+	}
+	if split == defaultSplit {
+		return "."
+	}
+	return ""
+}
+
+// imageSplits lists the splits that are folders of pictures; beside data files only what is called as splits are.
+func imageSplits(in *folder, alone bool) (splits []string) {
+	folders := imageFolders(in)
+	if alone && isFlat(in, folders) {
+		return []string{defaultSplit}
+	}
+	for name := range folders {
+		if alone || slices.Contains(usualSplits, name) {
+			splits = append(splits, name)
+		}
 	}
 	return splits
 }
@@ -75,8 +100,8 @@ func isFlat(in *folder, folders map[string]string) bool {
 			return true
 		}
 	}
-	for _, known := range []string{defaultSplit, "test", "validation", "val", "dev"} {
-		if folders[known] != "" {
+	for _, name := range usualSplits {
+		if folders[name] != "" {
 			return false
 		}
 	}

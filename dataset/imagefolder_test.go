@@ -93,6 +93,23 @@ func TestImageFolders(t *testing.T) {
 	}
 }
 
+// TestImageFolderBesideParquet: a folder of pictures may be the training split of data whose test split is a parquet file; a
+// folder of pictures that the files name by path is no split.
+func TestImageFolderBesideParquet(t *testing.T) {
+	dir := folderOf(t, map[string]string{"train/a.png": "5", "train/a.txt": "one", "images/b.png": "6", "c.png": "7"})
+	put(t, filepath.Join(dir, "test_S.parquet"), "a prompt")
+	splits, err := Splits(dir)
+	require.NoError(t, err)
+	require.Equal(t, []string{"test_S", "train"}, splits)
+	s, err := Open(dir, "train")
+	require.NoError(t, err)
+	defer s.Close()
+	require.Equal(t, []string{"train/a.png: one 5"}, described(t, s))
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "train")))
+	_, err = Open(dir, "train")
+	require.ErrorContains(t, err, `no split "train"; there are test_S`)
+}
+
 // TestImageFoldersThatAreRefused names the file, the line and what to do.
 func TestImageFoldersThatAreRefused(t *testing.T) {
 	line := func(text string) map[string]string {

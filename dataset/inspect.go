@@ -25,7 +25,7 @@ type Summary struct {
 	Split               string   `json:"split"`
 	Layout              string   `json:"layout"` // parquet, webdataset or image folder
 	Rows                int      `json:"rows"`
-	Bytes               int64    `json:"bytes"`       // of the data files
+	Bytes               int64    `json:"bytes"`       // of the data files; of an image folder the pictures
 	Compression         []string `json:"compression"` // of parquet files
 	RowGroups           [][]int  `json:"row_groups"`
 	Columns             []Column `json:"columns"`
@@ -90,6 +90,9 @@ func (o OpenOptions) Inspect(ctx context.Context, dir, split string) (*Summary, 
 		categories[r.Category()]++
 		for _, l := range looks {
 			countPicture(l, sizes, traits)
+			if s.Layout == layoutFolder {
+				sum.Bytes += int64(l.bytes)
+			}
 		}
 		sum.add(s, r, looks)
 		return nil

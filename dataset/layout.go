@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,6 +21,9 @@ const (
 
 // defaultSplit is the split of files whose names say none, as on the Hugging Face hub.
 const defaultSplit = "train"
+
+// usualSplits are names that a folder of pictures has when it is a split, even where other splits are data files.
+var usualSplits = []string{defaultSplit, "test", "validation", "val", "dev"}
 
 // layout is where a split's rows are.
 type layout struct {
@@ -154,7 +156,7 @@ func find(in *folder, split string) (layout, error) {
 			return f.layout(in)
 		}
 	}
-	if base := imageSplits(in)[split]; base != "" && len(found) == 0 {
+	if base := imageBase(in, split, len(found) == 0); base != "" {
 		return layout{kind: layoutFolder, base: base}, nil
 	}
 	splits, err := splitsOf(in)
@@ -232,9 +234,7 @@ func splitsOf(in *folder) ([]string, error) {
 	for _, f := range found {
 		out = append(out, f.split)
 	}
-	if len(found) == 0 {
-		out = slices.Collect(maps.Keys(imageSplits(in)))
-	}
+	out = append(out, imageSplits(in, len(found) == 0)...)
 	slices.Sort(out)
 	return slices.Compact(out), nil
 }
