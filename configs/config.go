@@ -78,8 +78,9 @@ type Model struct {
 
 // Data says what it is trained on.
 type Data struct {
-	// Folder of Science-T2I parquet files (train-*.parquet, test_S-*.parquet, …; also inside data/), or `world` for the
-	// procedural data set, which the run draws itself.
+	// Folder of Science-T2I parquet files (train-*.parquet, test_S-*.parquet, …; also inside data/), of webdataset archives
+	// (train.tar) or of pictures with captions (train/…); docs/formats.md has them all. `world` is the procedural data set,
+	// which the run draws itself.
 	Source string `yaml:"source" default:"world" valid:"nonempty"`
 	// Split that SFT and the prompts of OFT are taken from.
 	TrainSplit string `yaml:"train_split" default:"train" valid:"nonempty"`
@@ -89,8 +90,8 @@ type Data struct {
 	Resolution int `yaml:"resolution" default:"64" valid:">=16"`
 	// Prompt that SFT pairs with the right picture: implicit (as the authors), explicit, or both in turn.
 	Captions string `yaml:"captions" default:"implicit" enum:"implicit|explicit|both"`
-	// JSON file of {"prompt", "object"} pairs for OFT, as the authors use. Empty: the implicit prompts of the training
-	// split with their object nouns.
+	// JSON list of {"prompt", "object"} pairs for OFT, as the authors use, or one pair a line. Empty: the implicit prompts
+	// of the training split with their object nouns.
 	Prompts string `yaml:"prompts"`
 	// Picture paths in data files may lead outside the data folder. Off, such a path is an error.
 	AllowOutside bool `yaml:"allow_outside" default:"false" changes:"place"`
