@@ -303,3 +303,17 @@ func TestSchemaIsStrictAndSaysWhatTheLoaderChecks(t *testing.T) {
 		t.Errorf("lora.targets: %v", n)
 	}
 }
+
+// TestNumbersOutOfBoundsAreTold: whatever other rule reads a number, one outside of its bounds is an error about its key.
+func TestNumbersOutOfBoundsAreTold(t *testing.T) {
+	for _, f := range Fields() {
+		if k := f.typ.Kind(); k != reflect.Int && k != reflect.Float64 || f.Path == "sft.density.mean" {
+			continue
+		}
+		for _, value := range []string{"0", "-1", "-7"} {
+			if _, err := Load(Sources{Set: []string{f.Path + "=" + value}}); err != nil && !strings.Contains(err.Error(), f.Path) {
+				t.Errorf("%s=%s: %v", f.Path, value, err)
+			}
+		}
+	}
+}

@@ -160,7 +160,7 @@ func (c *Config) checkTraining(ps *problems) {
 	if c.OFT.NoisySteps > c.OFT.Steps {
 		ps.add("oft.noisy_steps", "", "0 means all steps", "%d of oft.steps %d", c.OFT.NoisySteps, c.OFT.Steps)
 	}
-	if c.OFT.PromptsPerEpoch%c.OFT.AccumulatePairs != 0 {
+	if c.OFT.AccumulatePairs > 0 && c.OFT.PromptsPerEpoch%c.OFT.AccumulatePairs != 0 {
 		ps.add("oft.accumulate_pairs", "", "choose a divisor", "%d does not divide oft.prompts_per_epoch %d", c.OFT.AccumulatePairs, c.OFT.PromptsPerEpoch)
 	}
 	if c.OFT.Forms.Sigmas == "paper" && c.OFT.Forms.Step == "exact" {

@@ -23,7 +23,7 @@ var elsewhere = map[string]string{
 	"data.resolution": "TestPicturesReachTheAutoencoderAsStored", "data.prompts": "TestPromptsOfAFile", "eval.splits": "TestSplitsAreTheOnesAskedFor",
 	"eval.tuples": "TestSplitsAreTheOnesAskedFor", "oft.mask.policy": "TestPicturesWithoutASubject", "oft.mask.on_empty": "TestPicturesWithoutASubject",
 	"oft.mask.detector": "no detector is supported yet", "sft.steps": "run.NewPlan", "oft.epochs": "run.NewPlan", "compare.same_time_sft": "run.NewPlan",
-	"sft.ema": "TestGoldenSteps", "oft.ema": "TestGoldenSteps", "oft.forms.sigmas": "TestRecipesAreAsWritten (paper)",
+	"sft.ema": "TestGoldenSteps", "oft.ema": "TestGoldenSteps", "oft.accumulate_pairs": "TestGoldenSteps", "oft.forms.sigmas": "TestRecipesAreAsWritten (paper)",
 }
 
 // company are values beside which a key says something.
