@@ -199,7 +199,7 @@ func runVelocityGradient(_ context.Context, c *Case, _ Options) (*Outputs, error
 		at[b] = flow.Transition{Step: in.steps[b], Sample: x[b], Next: next[b], Mask: in.masks[b]}
 	}
 	dpo := flow.DPO{Beta: args.Beta, Eps: args.Eps, Pairs: args.Form}
-	got := dpo.VelocityGradient(samples(grad), samples(in.tensors["velocity"]), samples(in.tensors["velocity_ref"]), at, wide(rewards), 1)
+	got := dpo.VelocityGradient(samples(grad), flow.Velocities{Policy: samples(in.tensors["velocity"]), Reference: samples(in.tensors["velocity_ref"])}, at, wide(rewards), 1)
 	out := NewOutputs()
 	out.Float32("loss", []int{1}, []float32{float32(got.Loss)})
 	out.Float32("log_prob", in.shape[:1], narrow(got.LogProb))

@@ -157,7 +157,7 @@ func (l *Learner) DPOGradient(ctx context.Context, items []Item, reference *lora
 		for i := range at {
 			at[i] = it.transition(i)
 		}
-		outcomes[k] = loss.VelocityGradient(rows(dv), rows(v), rows(vRef), at, it.Rewards, share)
+		outcomes[k] = loss.VelocityGradient(rows(dv), flow.Velocities{Policy: rows(v), Reference: rows(vRef)}, at, it.Rewards, share)
 		if x := outcomes[k].Loss; math.IsNaN(x) || math.IsInf(x, 0) {
 			return nil, l.nonFinite(fmt.Sprintf("loss of pair %d at step %d", it.number, it.Step), x)
 		}
