@@ -91,7 +91,7 @@ type Outcome struct {
 	LogProb, LogProbRef []float64 // per sample
 	Clamped             []bool    // per sample: the rule of trust stops its gradient
 	KL                  []float64 // per sample, Step.KL of the policy from the reference
-	Moved               []float64 // per sample, Step.KL of the policy from the anchor of TrustKLMask
+	Moved               []float64 // per sample, Step.KL of the policy from the anchor: the old policy where given, else the reference
 }
 
 // VelocityGradient is the DPO loss of one timestep of one prompt's samples and its gradient by the policy's velocities,
@@ -125,15 +125,15 @@ func (t Transition) logProb(velocity []float32) float64 {
 // of noise decides. The loss keeps its value.
 func (d DPO) mask(out *Outcome, pull []float64, v Velocities, at []Transition) {
 	out.Moved = out.KL
-	if d.Trust != TrustKLMask {
-		return
-	}
 	anchored := out.LogProbRef
 	if v.Old != nil {
 		anchored, out.Moved = make([]float64, len(at)), make([]float64, len(at))
 		for i, t := range at {
 			anchored[i], out.Moved[i] = t.logProb(v.Old[i]), t.Step.KL(v.Policy[i], v.Old[i], t.Mask)
 		}
+	}
+	if d.Trust != TrustKLMask {
+		return
 	}
 	for i := range pull {
 		up, away := pull[i] < 0, out.LogProb[i]-anchored[i] // the update goes against the gradient

@@ -1,6 +1,9 @@
 package flow
 
-import "math"
+import (
+	"fmt"
+	"math"
+)
 
 // TrainTimes chooses Count of the noise levels of a rollout of Steps steps to train at: of the first
 // m = min(Steps, max(Count, ⌈Fraction·Steps⌉)) one in each of Count equal strata. A Fraction below 1 leaves out the cleanest
@@ -8,6 +11,14 @@ import "math"
 type TrainTimes struct {
 	Steps, Count int
 	Fraction     float64
+}
+
+// Validate reports what leaves nothing to choose from.
+func (t TrainTimes) Validate() error {
+	if t.Steps < 1 || t.Count < 1 || t.Count > t.Steps || !(t.Fraction > 0 && t.Fraction <= 1) {
+		return fmt.Errorf("%d noise levels of the first %v of %d: want at least one, and no more than there are", t.Count, t.Fraction, t.Steps)
+	}
+	return nil
 }
 
 // Index places one draw in [0, 1) for each stratum: stratum q is [⌊qm/Count⌋, ⌊(q+1)m/Count⌋).
@@ -28,6 +39,17 @@ type Window struct {
 	Random          bool // any place, drawn for each round; else places follow each other
 	Stride, Every   int  // a place is Stride steps after the one before it, for Every rounds
 	Wrap            bool // after the last place comes the first one again, else it stays
+}
+
+// Validate reports a window that does not fit into a rollout of the given number of steps.
+func (w Window) Validate(steps int) error {
+	if w.Size < 1 || w.Low < 0 || w.High > steps || w.Low+w.Size > w.High {
+		return fmt.Errorf("window of %d steps in [%d, %d) of a rollout of %d: it must lie inside", w.Size, w.Low, w.High, steps)
+	}
+	if !w.Random && (w.Stride < 1 || w.Every < 1) {
+		return fmt.Errorf("window that moves by %d steps every %d rounds: both must be at least 1", w.Stride, w.Every)
+	}
+	return nil
 }
 
 // Start is the first noisy step of a round. draw, in [0, 1), counts for random windows. Places are Low, Low+Stride, … and
