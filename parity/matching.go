@@ -31,6 +31,9 @@ func orZero(x *float64) float64 {
 }
 
 func (a methodArgs) anchor() (flow.Anchor, error) {
+	if a.KL < 0 {
+		return flow.Anchor{}, fmt.Errorf("kl is %v, want at least 0", a.KL)
+	}
 	if a.KL != 0 && a.Region != flow.RegionAll && a.Region != flow.RegionMask {
 		return flow.Anchor{}, fmt.Errorf("kl_region %q is unknown; use %s or %s", a.Region, flow.RegionAll, flow.RegionMask)
 	}

@@ -43,6 +43,9 @@ func (a noiseArgs) readSteps(c *Case, form flow.Form, grid [2]int, names ...stri
 	if err != nil {
 		return nil, err
 	}
+	if sigmas, err := c.shaped("sigmas", -1); err != nil || sigmas[len(sigmas)-1] != 0 {
+		return nil, fmt.Errorf("case %s: input sigmas does not end at 0, as a schedule does", c.Name)
+	}
 	// readSteps took the form of the masks for that of the step.
 	steps, err := c.steps(a.Step, a.amount())
 	if err != nil {
@@ -141,6 +144,13 @@ func runRolloutWindow(ctx context.Context, c *Case, o Options) (*Outputs, error)
 	}
 	if err := (flow.Window{Size: args.Size, Low: args.Start, High: args.Start + args.Size, Random: true}).Validate(args.Steps); err != nil {
 		return nil, fmt.Errorf("case %s: %w", c.Name, err)
+	}
+	start, err := c.Input("start")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.shaped("noise", append([]int{args.Steps}, start.Shape...)...); err != nil {
+		return nil, err
 	}
 	return args.run(ctx, c, o, trainer.Plan{Form: args.Step, Churn: args.amount(), First: args.Start, Noisy: args.Size, Square: square})
 }
