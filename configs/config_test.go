@@ -331,7 +331,7 @@ func TestSchemaIsStrictAndSaysWhatTheLoaderChecks(t *testing.T) {
 	if n := node("oft.lr"); n["default"] != 3e-4 {
 		t.Errorf("oft.lr: %v", n)
 	}
-	if n := node("oft.forms.step"); len(n["enum"].([]any)) != 3 || n["default"] != "exact" {
+	if n := node("oft.forms.step"); len(n["enum"].([]any)) != 4 || n["default"] != "exact" {
 		t.Errorf("oft.forms.step: %v", n)
 	}
 	if n := node("worker.hang_after"); n["type"] != "string" || n["default"] != "10m" {
