@@ -120,7 +120,7 @@ type account struct {
 type table = map[string]any
 
 func (a account) all() table {
-	steps, timesteps := a.TrainedSteps()
+	steps, timesteps := a.TrainedSteps(0)
 	return table{
 		"lengths":   table{"text tokens": a.TextTokens(), "latent size": a.LatentSize(), "batch": a.Batch(), "prompts together": a.Together()},
 		"forms":     a.Forms(),
@@ -128,7 +128,7 @@ func (a account) all() table {
 		"setting":   table{"sft": around(a.SFTSetting()), "oft": around(a.OFTSetting()), "eval": around(a.EvalSetting())},
 		"adapter":   a.adapter(),
 		"sft steps": []any{a.sftStep(0), a.sftStep(1), a.sftStep(4)},
-		"plan":      table{"rollout": a.Rollout(), "eval": a.EvalPlan()},
+		"plan":      table{"rollout": a.Rollout(0), "eval": a.EvalPlan()},
 		"trained":   table{"steps": steps, "timesteps": timesteps},
 		"loss":      a.DPO(),
 		"prompts":   []any{a.prompts(0, 0, 1), a.prompts(1, 0, 2), a.prompts(1, 1, 2)},
@@ -247,11 +247,11 @@ func (a account) pairs() any {
 	}
 	out := table{"summary": a.Summary([][]float64{{3, 4}, {1, 1.125}, {2, 2}})}
 	for name, rewards := range map[string][]float64{"far apart": {3, 4}, "near": {1, 1.125}} {
-		pair := a.Pair([][][]float32{{{1}}, {{2}}}, rewards, subjects[:2])
+		pair := a.Pair(0, [][][]float32{{{1}}, {{2}}}, rewards, subjects[:2])
 		out[name] = table{"rewards": pair.Rewards, "latents": pair.Latents, "timesteps": pair.Timesteps, "steps": len(pair.Steps),
 			"masks": masks(pair.Masks), "log-probability": logProb(pair.Masks[1])}
 	}
-	unseen := a.Pair([][][]float32{{{1}}, {{2}}}, []float64{3, 4}, subjects[1:])
+	unseen := a.Pair(0, [][][]float32{{{1}}, {{2}}}, []float64{3, 4}, subjects[1:])
 	out["one without a subject"] = table{"rewards": unseen.Rewards, "masks": masks(unseen.Masks)}
 	return out
 }
