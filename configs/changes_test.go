@@ -20,6 +20,8 @@ var company = map[string][]string{
 	"sft.density.mean":         {"sft.density.kind=logit_normal"},
 	"sft.density.std":          {"sft.density.kind=logit_normal"},
 	"oft.forms.sigmas":         {"oft.forms.step=corrected"},
+	"oft.eta":                  {"oft.forms.step=cps"},
+	"oft.kl_limit":             {"oft.trust=kl_mask"},
 	"oft.mask.detector":        {"oft.mask.policy=full"},
 	"store.endpoint":           {"store.kind=s3"},
 	"store.path":               {"store.kind=disk", "store.path=/objects"},
@@ -66,12 +68,16 @@ func others(f Field, v reflect.Value) []string {
 // changed is the config with a key alone at another allowed value, and the config without that.
 func changed(t *testing.T, f Field) (base, other Config) {
 	t.Helper()
-	base, err := Load(Sources{Set: company[f.Path]})
+	company := slices.Clone(company[f.Path])
+	if f.Methods != nil {
+		company = append(company, "oft.method="+f.Methods[0])
+	}
+	base, err := Load(Sources{Set: company})
 	if err != nil {
 		t.Fatalf("%s: %v", f.Path, err)
 	}
 	for _, value := range others(f, reflect.ValueOf(base).FieldByIndex(f.index)) {
-		if other, err = Load(Sources{Set: append(slices.Clone(company[f.Path]), f.Path+"="+value)}); err == nil {
+		if other, err = Load(Sources{Set: append(slices.Clone(company), f.Path+"="+value)}); err == nil {
 			return base, other
 		}
 	}

@@ -13,6 +13,9 @@ import "time"
 //   - report: what is shown beside the results
 //
 // A section may say result for its keys; a key that changes none says so itself.
+//
+// of names the values of oft.method under which a key is read, for a section all its keys; without it, all of them. Under
+// another method the key keeps its default, whatever a preset says, and giving it another value is an error.
 type Config struct {
 	// Preset whose values this file starts from: world, world-smoke, flux-dev or flux-dev-paper. Empty: the plain
 	// defaults.
@@ -32,7 +35,7 @@ type Config struct {
 	LoRA LoRA `yaml:"lora" changes:"result"`
 	// Stage 1, supervised fine-tuning with the rectified-flow loss.
 	SFT SFT `yaml:"sft" changes:"result"`
-	// Stage 2, online fine-tuning: masked DPO on the model's own pictures.
+	// Stage 2, online fine-tuning: masked preference learning on the model's own pictures.
 	OFT OFT `yaml:"oft" changes:"result"`
 	// Rules that end or pause stage 2 when it goes wrong.
 	Stop Stop `yaml:"stop" changes:"result"`
@@ -179,103 +182,6 @@ type Density struct {
 	// of the picture's size, as the scheduler's dynamic shifting has it at inference; or a itself, a number above 0, where
 	// more than 1 means more noise.
 	Shift Shift `yaml:"shift" default:"none"`
-}
-
-// OFT is stage 2.
-type OFT struct {
-	// Rounds of generate, score and train; 0 skips the stage.
-	Epochs int `yaml:"epochs" default:"40" valid:">=0"`
-	// Prompts of one epoch.
-	PromptsPerEpoch int `yaml:"prompts_per_epoch" default:"8" valid:">0"`
-	// Pictures of each prompt; every two of them with different scores are a pair.
-	ImagesPerPrompt int `yaml:"images_per_prompt" default:"2" valid:">=2"`
-	// Denoising steps of a rollout; each is also a training step of its pair.
-	Steps int `yaml:"steps" default:"30" valid:">0"`
-	// Noise of the stochastic sampler: γ = min(s_churn/steps, √2−1), std = σ√((1+γ)²−1).
-	SChurn float64 `yaml:"s_churn" default:"0.1" valid:">=0"`
-	// First steps of a rollout that get noise and are trained; the rest follow the flow. 0: all, as the authors do. What a
-	// picture shows is settled in the first steps: a few are cheaper and leave less noise in the scores.
-	NoisySteps int `yaml:"noisy_steps" default:"0" valid:">=0"`
-	// Value of the guidance input in rollouts and training.
-	Guidance float64 `yaml:"guidance" default:"0" valid:">=0"`
-	// The places where the authors' arithmetic and the mathematics part.
-	Forms Forms `yaml:"forms"`
-	// Sharpness of the preference: the loss is −ln sigmoid(beta·Δρ).
-	Beta float64 `yaml:"beta" default:"10" valid:">0"`
-	// Probability ratios are clamped to [1−eps_clamp, 1+eps_clamp].
-	EpsClamp float64 `yaml:"eps_clamp" default:"0.1" valid:">0,<1"`
-	// Pairs with scores closer than this train nothing, SciScore units. 0 drops equal scores only.
-	MinGap float64 `yaml:"min_gap" default:"0" valid:">=0"`
-	// Prompts whose pairs make one optimiser step; a divisor of prompts_per_epoch.
-	AccumulatePairs int `yaml:"accumulate_pairs" default:"2" valid:">0"`
-	Optim           `yaml:",inline" default:"lr=3e-4"`
-	// Where in the picture the preference counts.
-	Mask Mask `yaml:"mask"`
-	// Epochs between two updates of the run's search attributes, which cost a write of Temporal's index each. Every epoch
-	// ends in a checkpoint.
-	ChunkEpochs int `yaml:"chunk_epochs" default:"1" valid:">0" changes:"speed"`
-}
-
-// Forms chooses, place by place, the authors' arithmetic (paper) or what the mathematics asks for (corrected).
-type Forms struct {
-	// Drift of the stochastic step. paper: the correction has the wrong sign and is scaled twice, so noise is just added;
-	// corrected: keeps the marginal to first order in std; exact: keeps it for any std, last step without noise.
-	Step string `yaml:"step" default:"exact" enum:"paper|corrected|exact"`
-	// Box corners outside the picture. paper: wrap round as negative Python slices do, often to an empty mask;
-	// corrected: clamped to the picture.
-	Corners string `yaml:"corners" default:"corrected" enum:"paper|corrected"`
-	// Masked log-probability. paper: divided by all elements, so small boxes train weakly; corrected: by those kept.
-	Mean string `yaml:"mean" default:"corrected" enum:"paper|corrected"`
-	// DPO mean. paper: over all B² entries, a quarter of the gradient plus a constant; corrected: over ordered pairs.
-	Pairs string `yaml:"pairs" default:"corrected" enum:"paper|corrected"`
-	// Noise levels the training pass reads. paper: those of a 1024×1024 picture that its evaluation left in the shared
-	// scheduler; corrected: those stored with the trajectory.
-	Sigmas string `yaml:"sigmas" default:"corrected" enum:"paper|corrected"`
-}
-
-// Mask limits the preference to the subject.
-type Mask struct {
-	// none: the whole picture without a mask; detector: the subject's box; full: a box of the whole picture. There is no
-	// detector for photographs yet: detector needs data.source world.
-	Policy string `yaml:"policy" default:"detector" enum:"none|detector|full"`
-	// Detector of the policy detector: `world`, the procedural world's own.
-	Detector string `yaml:"detector" default:"world"`
-	// What a picture without a detection does. full: counts as a whole; skip: its pairs train nothing; stop: the run ends
-	// with a data error.
-	OnEmpty string `yaml:"on_empty" default:"full" enum:"full|skip|stop"`
-}
-
-// Stop are the rules that watch stage 2. Each can stop it (the run goes on to evaluation and report with the newest
-// checkpoint, and says why), pause it until `resume`, or be off.
-type Stop struct {
-	// The mean score of the pictures falls far below its best.
-	RewardCollapse RewardCollapse `yaml:"reward_collapse"`
-	// The policy is far from the reference.
-	KLToReference Limit `yaml:"kl_to_reference" default:"limit=0.5"`
-	// Most masks stop all gradient.
-	DeadMasks Limit `yaml:"dead_masks" default:"limit=0.5"`
-	// Most ratios are outside the clamp and pass no gradient.
-	ClampSaturation Limit `yaml:"clamp_saturation" default:"limit=0.9"`
-}
-
-// RewardCollapse compares window means of the reward.
-type RewardCollapse struct {
-	// What to do.
-	Action string `yaml:"action" default:"stop" enum:"stop|pause|off"`
-	// Fall of the mean over `window` epochs below the best such mean, SciScore units.
-	Drop float64 `yaml:"drop" default:"2" valid:">0"`
-	// Epochs of the mean.
-	Window int `yaml:"window" default:"10" valid:">0"`
-}
-
-// Limit is a rule that acts when a value stays over its limit.
-type Limit struct {
-	// What to do.
-	Action string `yaml:"action" default:"stop" enum:"stop|pause|off"`
-	// Highest allowed value. KL: nats per element and step; masks and clamp: share in 0..1.
-	Limit float64 `yaml:"limit" default:"0.5" valid:">0"`
-	// Epochs in a row over the limit before the rule acts.
-	Patience int `yaml:"patience" default:"3" valid:">0"`
 }
 
 // Eval is the measurement at the end, and the small one during training.

@@ -72,6 +72,40 @@ func TestRulesBetweenFields(t *testing.T) {
 		{set: []string{"oft.accumulate_pairs=3"}, path: "oft.accumulate_pairs"},
 		{set: []string{"oft.forms.sigmas=paper"}, path: "oft.forms.sigmas"},
 		{set: []string{"oft.forms.sigmas=paper", "oft.forms.step=corrected"}},
+		{set: []string{"oft.method=dgpo", "oft.beta=20"}, path: "oft.beta"},
+		{set: []string{"oft.method=nft", "oft.dgpo.beta=20"}, path: "oft.dgpo.beta"},
+		{set: []string{"oft.nft.old.cap=0.9"}, path: "oft.nft.old.cap"},
+		{set: []string{"oft.method=dpo_flow", "oft.advantage.clip=1"}, path: "oft.advantage.clip"},
+		{set: []string{"oft.method=awm", "oft.noise_window.size=2"}, path: "oft.noise_window.size"},
+		{set: []string{"oft.method=dpg"}, path: "oft.method"},
+		{set: []string{"oft.method=nft", "oft.images_per_prompt=1"}, path: "oft.images_per_prompt"},
+		{set: []string{"oft.method=dgpo", "oft.updates=8"}, path: "oft.updates"},
+		{set: []string{"oft.method=dgpo", "oft.updates=3"}, path: "oft.updates"},
+		{set: []string{"oft.method=dgpo", "oft.updates=2"}},
+		{set: []string{"oft.method=dgpo", "oft.times.count=31"}, path: "oft.times.count"},
+		{set: []string{"oft.method=dgpo", "oft.times.count=30", "oft.times.fraction=1"}},
+		{set: []string{"oft.method=dgpo", "oft.accumulate_pairs=3"}, path: "oft.accumulate_pairs"},
+		{set: []string{"oft.method=dgpo", "oft.dgpo.clip=1e-4", "oft.dgpo.old.cap=1"}, path: "oft.dgpo.old.cap"},
+		{set: []string{"oft.updates=30"}, path: "oft.updates"},
+		{set: []string{"oft.updates=29"}},
+		{set: []string{"oft.noisy_steps=4", "oft.updates=8"}, path: "oft.updates"},
+		{set: []string{"oft.noisy_steps=4", "oft.updates=3"}, path: "oft.updates"},
+		{set: []string{"oft.noise_window.size=4", "oft.updates=2"}},
+		{set: []string{"oft.noise_window.size=16"}, path: "oft.noise_window.size"},
+		{set: []string{"oft.noise_window.size=4", "oft.noise_window.high=30"}, path: "oft.noise_window.high"},
+		{set: []string{"oft.noise_window.size=4", "oft.noise_window.high=30", "oft.forms.step=corrected"}},
+		{set: []string{"oft.noise_window.size=4", "oft.noise_window.low=12"}, path: "oft.noise_window.size"},
+		{set: []string{"oft.noise_window.size=2", "oft.noisy_steps=3"}, path: "oft.noise_window.size"},
+		{set: []string{"oft.forms.step=cps", "oft.s_churn=0", "oft.eta=0.5"}},
+		{set: []string{"oft.forms.step=cps", "oft.eta=1.5"}, path: "oft.eta"},
+		{set: []string{"oft.eta=0.5"}, path: "oft.eta"},
+		{set: []string{"oft.forms.step=cps", "oft.forms.sigmas=paper"}, path: "oft.forms.sigmas"},
+		{set: []string{"oft.steps=1"}, path: "oft.steps"},
+		{set: []string{"oft.kl_limit=1e-5"}, path: "oft.kl_limit"},
+		{set: []string{"oft.trust=kl_mask", "oft.kl_limit=1e-5"}},
+		{set: []string{"oft.trust=none", "oft.eps_clamp=0.2"}, path: "oft.eps_clamp"},
+		{set: []string{"oft.method=nft", "stop.kl_to_reference.limit=2"}, path: "stop.kl_to_reference.limit"},
+		{set: []string{"stop.distance_to_reference.limit=2"}, path: "stop.distance_to_reference.limit"},
 		{set: []string{"oft.mask.policy=none", "stop.dead_masks.action=pause"}, path: "stop.dead_masks.action"},
 		{set: []string{"data.resolution=72"}, path: "data.resolution"},
 		{set: []string{"data.source=d"}, path: "oft.mask.policy"},
@@ -232,11 +266,15 @@ func TestSecrets(t *testing.T) {
 
 // The schema and the manual are generated; this fails when a comment, key or default changed without `-update`.
 func TestSchemaAndManualAreUpToDate(t *testing.T) {
-	source, err := os.ReadFile("config.go")
-	if err != nil {
-		t.Fatal(err)
+	var sources []string
+	for _, name := range []string{"config.go", "oft.go"} {
+		source, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources = append(sources, string(source))
 	}
-	schema, err := buildSchema(string(source))
+	schema, err := buildSchema(sources...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +331,7 @@ func TestSchemaIsStrictAndSaysWhatTheLoaderChecks(t *testing.T) {
 	if n := node("oft.lr"); n["default"] != 3e-4 {
 		t.Errorf("oft.lr: %v", n)
 	}
-	if n := node("oft.forms.step"); len(n["enum"].([]any)) != 3 || n["default"] != "exact" {
+	if n := node("oft.forms.step"); len(n["enum"].([]any)) != 4 || n["default"] != "exact" {
 		t.Errorf("oft.forms.step: %v", n)
 	}
 	if n := node("worker.hang_after"); n["type"] != "string" || n["default"] != "10m" {

@@ -20,6 +20,7 @@ type Field struct {
 	Enum    []string // allowed values; nil when free
 	Bounds  []string // such as ">0", "<1", "nonempty"
 	Changes string   // what another value changes: result, speed, place or report, see Config
+	Methods []string // values of oft.method under which it is read; nil: all
 	Owner   string   // Go type and field that declares it, such as Optim.LR: where its documentation stands
 
 	index []int        // of reflect.Value.FieldByIndex
@@ -96,6 +97,7 @@ func isSecret(path string) bool {
 type scope struct {
 	defaults map[string]string // overridden ones, by full path
 	changes  string            // empty: each key says it itself
+	methods  string            // empty: all
 }
 
 // walk collects fields and sections of struct type t, found at path with the given index.
@@ -110,13 +112,14 @@ func walk(t reflect.Type, path string, index []int, outer scope) {
 			if !sf.Anonymous {
 				sectionList = append(sectionList, section{full, owner, sf.Type == reflect.TypeFor[Secret]()})
 			}
-			inner := scope{overrides(full, sf.Tag.Get("default"), outer.defaults), cmp.Or(sf.Tag.Get("changes"), outer.changes)}
+			inner := scope{overrides(full, sf.Tag.Get("default"), outer.defaults), cmp.Or(sf.Tag.Get("changes"), outer.changes),
+				cmp.Or(sf.Tag.Get("of"), outer.methods)}
 			walk(sf.Type, full, at, inner)
 			continue
 		}
 		f := Field{Path: full, Type: typeName(sf.Type), Owner: owner, index: at, typ: sf.Type,
 			Default: sf.Tag.Get("default"), Enum: split(sf.Tag.Get("enum"), "|"), Bounds: split(sf.Tag.Get("valid"), ","),
-			Changes: cmp.Or(sf.Tag.Get("changes"), outer.changes)}
+			Changes: cmp.Or(sf.Tag.Get("changes"), outer.changes), Methods: split(cmp.Or(sf.Tag.Get("of"), outer.methods), "|")}
 		if v, ok := outer.defaults[full]; ok {
 			f.Default = v
 		}

@@ -295,6 +295,7 @@ func (l *loader) finish() (Config, error) {
 		return Config{}, l.problems.err()
 	}
 	l.leaveToAdapter(&c)
+	l.leaveToMethod(&c)
 	l.fillName(&c)
 	for _, p := range c.check() {
 		p.Where = l.origin[p.Path]

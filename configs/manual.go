@@ -11,7 +11,7 @@ import (
 // manualHead opens the generated reference.
 const manualHead = `# Config reference
 
-Generated from the comments in ` + "`configs/config.go`" + `; change them there and run ` + "`go test ./configs -update`" + `.
+Generated from the comments in ` + "`configs/config.go`" + ` and ` + "`configs/oft.go`" + `; change them there and run ` + "`go test ./configs -update`" + `.
 
 A config is built in layers, each over the one before: defaults, preset, file, environment, ` + "`--set`" + `. ` +
 	"`sciflux run PRESET|FILE`" + ` takes a preset's name or a YAML file; a file may start from a preset with the key ` +
@@ -76,6 +76,9 @@ func manualSection(b *strings.Builder, root *jsonschema.Schema, path string) err
 // manualText is the meaning of a key with its allowed values and bounds, fit for a table cell.
 func manualText(f Field, description string) string {
 	var limits []string
+	if f.Methods != nil {
+		limits = append(limits, "of "+strings.Join(f.Methods, ", "))
+	}
 	if f.Enum != nil {
 		limits = append(limits, "one of "+strings.Join(f.Enum, ", "))
 	}

@@ -22,9 +22,9 @@ var schemaFile []byte
 // Schema is the JSON schema (draft 2020-12) of a config file, for editors and for `sciflux config schema`.
 func Schema() []byte { return schemaFile }
 
-// buildSchema derives the schema from the types, with the comments found in the given Go source as descriptions.
-func buildSchema(source string) ([]byte, error) {
-	docs, err := fieldComments(source)
+// buildSchema derives the schema from the types, with the comments found in the given Go sources as descriptions.
+func buildSchema(sources ...string) ([]byte, error) {
+	docs, err := fieldComments(sources)
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +87,9 @@ func property(root *jsonschema.Schema, path string) (*jsonschema.Schema, error) 
 // describe adds default, allowed values, bounds and what it changes to a field's schema node.
 func (f *Field) describe(s *jsonschema.Schema) {
 	s.Extras = map[string]any{"x-changes": f.Changes}
+	if f.Methods != nil {
+		s.Extras["x-methods"] = f.Methods
+	}
 	if f.Default != "" {
 		s.Default = f.defaultValue()
 		if f.typ == durationOf {
@@ -126,13 +129,20 @@ func (f *Field) describe(s *jsonschema.Schema) {
 	}
 }
 
-// fieldComments reads the comments of struct fields from Go source, by "Type.Field".
-func fieldComments(source string) (map[string]string, error) {
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", source, parser.ParseComments)
-	if err != nil {
-		return nil, fmt.Errorf("read field comments: %w", err)
-	}
+// fieldComments reads the comments of struct fields from Go sources, by "Type.Field".
+func fieldComments(sources []string) (map[string]string, error) {
 	docs := map[string]string{}
+	for _, source := range sources {
+		file, err := parser.ParseFile(token.NewFileSet(), "", source, parser.ParseComments)
+		if err != nil {
+			return nil, fmt.Errorf("read field comments: %w", err)
+		}
+		collectComments(file, docs)
+	}
+	return docs, nil
+}
+
+func collectComments(file *ast.File, docs map[string]string) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		spec, ok := n.(*ast.TypeSpec)
 		if !ok {
@@ -147,5 +157,4 @@ func fieldComments(source string) (map[string]string, error) {
 		}
 		return true
 	})
-	return docs, nil
 }

@@ -154,18 +154,7 @@ func (c *Config) checkTraining(ps *problems) {
 	if c.OFT.Epochs == 0 {
 		return
 	}
-	if c.OFT.SChurn == 0 {
-		ps.add("oft.s_churn", "", "set it above 0, such as 0.1 or 1", "0 makes rollouts deterministic, which leaves their probability undefined")
-	}
-	if c.OFT.NoisySteps > c.OFT.Steps {
-		ps.add("oft.noisy_steps", "", "0 means all steps", "%d of oft.steps %d", c.OFT.NoisySteps, c.OFT.Steps)
-	}
-	if c.OFT.AccumulatePairs > 0 && c.OFT.PromptsPerEpoch%c.OFT.AccumulatePairs != 0 {
-		ps.add("oft.accumulate_pairs", "", "choose a divisor", "%d does not divide oft.prompts_per_epoch %d", c.OFT.AccumulatePairs, c.OFT.PromptsPerEpoch)
-	}
-	if c.OFT.Forms.Sigmas == "paper" && c.OFT.Forms.Step == "exact" {
-		ps.add("oft.forms.sigmas", "", "use corrected", "paper replays other noise levels than were sampled, which the exact step cannot")
-	}
+	c.checkMethod(ps)
 	if c.OFT.Mask.Policy == "none" && c.Stop.DeadMasks.Action == "pause" {
 		ps.add("stop.dead_masks.action", "", "set it to off, or choose a mask policy", "there is no mask to watch: oft.mask.policy is none")
 	}
@@ -286,9 +275,4 @@ func (c *Config) checkServices(ps *problems) {
 	if c.Worker.HangAfter < c.Worker.HeartbeatTimeout {
 		ps.add("worker.hang_after", "", "raise it", "%v is shorter than worker.heartbeat_timeout %v", c.Worker.HangAfter, c.Worker.HeartbeatTimeout)
 	}
-}
-
-// StepsPerEpoch is the number of optimiser steps of one OFT epoch.
-func (o OFT) StepsPerEpoch() int {
-	return (o.PromptsPerEpoch + o.AccumulatePairs - 1) / max(1, o.AccumulatePairs)
 }

@@ -155,7 +155,7 @@ func TestVelocityGradientByDifferences(t *testing.T) {
 			return [][]float32{make([]float32, size), make([]float32, size), make([]float32, size)}
 		}
 		grad := scratch()
-		out := dpo.VelocityGradient(grad, v, ref, at, rewards, 1)
+		out := dpo.VelocityGradient(grad, Velocities{Policy: v, Reference: ref}, at, rewards, 1)
 		for i := range b {
 			if want := at[i].Step.KL(v[i], ref[i], at[i].Mask); out.KL[i] != want || want <= 0 {
 				t.Errorf("%s sample %d: KL %v, want %v", form, i, out.KL[i], want)
@@ -164,9 +164,9 @@ func TestVelocityGradientByDifferences(t *testing.T) {
 				const h = 1e-2
 				old := v[i][k]
 				v[i][k] = old + h
-				up := dpo.VelocityGradient(scratch(), v, ref, at, rewards, 1).Loss
+				up := dpo.VelocityGradient(scratch(), Velocities{Policy: v, Reference: ref}, at, rewards, 1).Loss
 				v[i][k] = old - h
-				down := dpo.VelocityGradient(scratch(), v, ref, at, rewards, 1).Loss
+				down := dpo.VelocityGradient(scratch(), Velocities{Policy: v, Reference: ref}, at, rewards, 1).Loss
 				v[i][k] = old
 				if want := (up - down) / (2 * h); math.Abs(want-float64(grad[i][k])) > 1e-6+2e-3*math.Abs(want) {
 					t.Errorf("%s sample %d element %d: gradient %v, differences %v", form, i, k, grad[i][k], want)
@@ -180,17 +180,17 @@ func TestVelocityGradientByDifferences(t *testing.T) {
 func TestPairLossFacts(t *testing.T) {
 	start := []float64{1.2, 1.4}
 	for form, want := range map[Form]float64{Paper: math.Ln2, Corrected: math.Ln2} {
-		if loss, _, _ := (DPO{10, 0.1, form}).PairLoss(start, start, []float64{2, 1}); math.Abs(loss-want) > 1e-12 {
+		if loss, _, _ := (DPO{Beta: 10, Eps: 0.1, Pairs: form}).PairLoss(start, start, []float64{2, 1}); math.Abs(loss-want) > 1e-12 {
 			t.Errorf("%s at the start: %v, want ln 2", form, loss)
 		}
 	}
 	for form, want := range map[Form]float64{Paper: math.Ln2, Corrected: 0} {
-		loss, grad, _ := (DPO{10, 0.1, form}).PairLoss([]float64{1, 2}, start, []float64{5, 5})
+		loss, grad, _ := (DPO{Beta: 10, Eps: 0.1, Pairs: form}).PairLoss([]float64{1, 2}, start, []float64{5, 5})
 		if math.Abs(loss-want) > 1e-12 || grad[0] != 0 || grad[1] != 0 {
 			t.Errorf("%s with a tie: loss %v, gradient %v", form, loss, grad)
 		}
 	}
-	_, grad, clamped := (DPO{10, 0.1, Corrected}).PairLoss([]float64{1.9, 1.4}, start, []float64{2, 1})
+	_, grad, clamped := (DPO{Beta: 10, Eps: 0.1, Pairs: Corrected}).PairLoss([]float64{1.9, 1.4}, start, []float64{2, 1})
 	if !clamped[0] || clamped[1] || grad[0] != 0 || grad[1] <= 0 {
 		t.Errorf("beyond the clamp: gradient %v, clamped %v", grad, clamped)
 	}

@@ -144,7 +144,7 @@ func TestVelocityGradientOfAnyShape(t *testing.T) {
 			direction[i], grad[i] = draw("direction", i, 1), make([]float32, size)
 		}
 		d, scale := DPO{Beta: 5, Eps: 0.8, Pairs: Corrected}, 0.5
-		first := d.VelocityGradient(grad, v, ref, at, rewards, scale)
+		first := d.VelocityGradient(grad, Velocities{Policy: v, Reference: ref}, at, rewards, scale)
 		if slices.Contains(first.Clamped, true) {
 			return
 		}
@@ -164,7 +164,7 @@ func TestVelocityGradientOfAnyShape(t *testing.T) {
 					w[i][k] += by * direction[i][k]
 				}
 			}
-			return scale * d.VelocityGradient(scratch, w, ref, at, rewards, 1).Loss
+			return scale * d.VelocityGradient(scratch, Velocities{Policy: w, Reference: ref}, at, rewards, 1).Loss
 		}
 		if want := (moved(h) - moved(-h)) / (2 * h); math.Abs(along-want) > 4e-3*(1e-2+steepness) {
 			t.Fatalf("%s, %d samples of %d: slope %v, differences %v", form, samples, size, along, want)

@@ -9,19 +9,27 @@ type Step struct {
 	Sigma, Next float64
 	Std         float64 // of the injected noise, 0 for a deterministic step
 	X, V        float64 // coefficients of the mean
+	// Square makes a log-probability −(x'−mean)² without scale and constants, as the published programs for CPS do: the
+	// Gaussian's times 2·Std², a weight by σ'² over the steps.
+	Square bool
 }
 
 // maxExactStd is the largest share of sigma' that the exact form injects as fresh noise.
 const maxExactStd = 0.95
 
 // NewStep is the step between two neighbours of a schedule of n steps under churn (the authors use 0.1): γ = min(churn/n,
-// √2−1), std = σ√((1+γ)²−1). Churn 0 is the Euler step in every form.
+// √2−1), std = σ√((1+γ)²−1). For CPS the number is η instead, in [0, 1]. Churn or η 0 is the Euler step in every form.
 //
 //	paper      δ = v + std²/(2σ)·(−x + (1−σ)v), mean = x + (σ'−σ)δ
 //	corrected  mean = x + (σ'−σ)v − std²/(2σ)·(x + (1−σ)v), which keeps the marginal to first order
 //	exact      mean = (1−σ')·x̂0 + √(σ'²−std²)·ε̂ with x̂0 = x−σv, ε̂ = x+(1−σ)v and std ≤ 0.95σ', which keeps it for
 //	           any std and makes the last step noise-free
+//	cps        std = σ'·sin(ηπ/2), mean = (1−σ')·x̂0 + σ'·cos(ηπ/2)·ε̂ (coefficients-preserving sampling): as exact, with a
+//	           std that follows from σ' and not from the number of steps
 func NewStep(form Form, sigma, next float64, n int, churn float64) Step {
+	if form == CPS && churn != 0 {
+		return preserving(sigma, next, next*math.Sin(churn*math.Pi/2), next*math.Cos(churn*math.Pi/2))
+	}
 	gamma := math.Min(churn/float64(n), math.Sqrt2-1)
 	std := sigma * math.Sqrt((1+gamma)*(1+gamma)-1)
 	s := Step{Sigma: sigma, Next: next, Std: std}
@@ -35,13 +43,17 @@ func NewStep(form Form, sigma, next float64, n int, churn float64) Step {
 	case Paper:
 		s.X, s.V = 1-dt*k, dt*(1+k*(1-sigma))
 	case Exact:
-		s.Std = math.Min(std, maxExactStd*next)
-		noise := math.Sqrt(next*next - s.Std*s.Std)
-		s.X, s.V = 1-next+noise, -sigma*(1-next)+noise*(1-sigma)
+		std = math.Min(std, maxExactStd*next)
+		return preserving(sigma, next, std, math.Sqrt(next*next-std*std))
 	default:
 		s.X, s.V = 1-k, dt-k*(1-sigma)
 	}
 	return s
+}
+
+// preserving is the step whose mean is (1−σ')·x̂0 + keep·ε̂: with std² + keep² = σ'² it keeps the marginal.
+func preserving(sigma, next, std, keep float64) Step {
+	return Step{Sigma: sigma, Next: next, Std: std, X: 1 - next + keep, V: -sigma*(1-next) + keep*(1-sigma)}
 }
 
 // Steps are all steps of a schedule of len(sigmas)−1 steps.
@@ -76,11 +88,28 @@ func (s Step) noiseFree() Step {
 }
 
 // logNormaliser is the constant −ln std − ½ ln 2π of an element's log-probability.
-func (s Step) logNormaliser() float64 { return -math.Log(s.Std) - 0.5*math.Log(2*math.Pi) }
+func (s Step) logNormaliser() float64 {
+	if s.Square {
+		return 0
+	}
+	return -math.Log(s.Std) - 0.5*math.Log(2*math.Pi)
+}
 
-// LogProbElements writes ℓ_k = −(x'_k−mean_k)²/(2·std²) − ln std − ½ ln 2π. Std must not be 0.
+// doubleVariance is what squares are divided by in a log-probability: 2·std².
+func (s Step) doubleVariance() float64 {
+	if s.Square {
+		return 1
+	}
+	return 2 * s.Std * s.Std
+}
+
+// LogProbElements writes ℓ_k = −(x'_k−mean_k)²/(2·std²) − ln std − ½ ln 2π, all 0 for a step without noise.
 func (s Step) LogProbElements(out, sample, velocity, next []float32) {
-	c, n := 1/(2*s.Std*s.Std), s.logNormaliser()
+	if s.Std == 0 {
+		clear(out)
+		return
+	}
+	c, n := 1/s.doubleVariance(), s.logNormaliser()
 	for k := range out {
 		d := float64(next[k]) - s.X*float64(sample[k]) - s.V*float64(velocity[k])
 		out[k] = float32(n - d*d*c)
@@ -99,7 +128,7 @@ func (s Step) LogProb(sample, velocity, next []float32, mask *Mask) float64 {
 		square += d * d
 	})
 	kept, divisor := mask.counts(len(sample))
-	return (float64(kept)*s.logNormaliser() - square/(2*s.Std*s.Std)) / float64(divisor)
+	return (float64(kept)*s.logNormaliser() - square/s.doubleVariance()) / float64(divisor)
 }
 
 // addLogProbGradient adds factor·dℓ/dv to grad: dℓ/dv_k = m_k·(x'_k−mean_k)·V/(D·std²).
@@ -109,6 +138,9 @@ func (s Step) addLogProbGradient(grad, sample, velocity, next []float32, mask *M
 	}
 	_, divisor := mask.counts(len(sample))
 	f := factor * s.V / (float64(divisor) * s.Std * s.Std)
+	if s.Square {
+		f *= 2 * s.Std * s.Std
+	}
 	mask.each(len(sample), func(k int) {
 		d := float64(next[k]) - s.X*float64(sample[k]) - s.V*float64(velocity[k])
 		grad[k] += float32(f * d)

@@ -22,7 +22,7 @@ type fault struct {
 
 // costly kinds run a network for a moment or more; they get the faults of one case and of fewer options.
 func costly(kind string) bool {
-	return slices.Contains([]string{"generate", "prompt_encode", "vae", "sciscore", "t5_encoder", "clip_text", "oft_step", "sft_step", "flux_lora", "flux_transformer", "lora_merge", "rollout"}, kind)
+	return slices.Contains([]string{"generate", "prompt_encode", "vae", "sciscore", "t5_encoder", "clip_text", "oft_step", "sft_step", "flux_lora", "flux_transformer", "lora_merge", "rollout", "rollout_window", "stage2_step"}, kind)
 }
 
 // optional inputs change what is computed and may be absent; a case without them fails on its outputs.
@@ -37,7 +37,7 @@ func inputFaults(c *Case) (out []fault) {
 	for _, name := range sortedKeys(inputs) {
 		x := inputs[name]
 		names := name
-		if slices.Contains(optional, name[strings.LastIndex(name, ".")+1:]) || strings.HasPrefix(name, "adapter.") || strings.HasPrefix(name, "reference.") {
+		if slices.Contains(optional, name[strings.LastIndex(name, ".")+1:]) || strings.HasPrefix(name, "adapter.") || strings.HasPrefix(name, "reference.") || strings.HasPrefix(name, "old.") {
 			names = ""
 		}
 		out = append(out, fault{"without " + name, func(c *Case) { c.inputs = maps.Clone(inputs); delete(c.inputs, name) }, true, names})
@@ -194,12 +194,12 @@ func thinned(kind string, faults []fault) []fault {
 		return faults
 	}
 	return slices.DeleteFunc(faults, func(f fault) bool {
-		for _, more := range []string{"step1", "step2", "micro1", "pair1", "pair2", "pair3", "adapter.", "reference.", "as integers", "with NaN"} {
+		for _, more := range []string{"step1", "step2", "micro1", "pair1", "pair2", "pair3", "group1", "adapter.", "reference.", "old.", "as integers", "with NaN"} {
 			if strings.Contains(f.what, more) {
 				return true
 			}
 		}
-		for _, number := range []string{"guidance", "s_churn", "beta", "eps", "alpha", "rank"} { // any number is allowed
+		for _, number := range []string{"guidance", "s_churn", "beta", "eps", "alpha", "rank", "eta", "kl"} { // any number is allowed
 			if f.what == "without "+number || strings.HasPrefix(f.what, number+" = -") {
 				return true
 			}

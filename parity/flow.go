@@ -114,6 +114,11 @@ func runStep(_ context.Context, c *Case, _ Options) (*Outputs, error) {
 	if err != nil {
 		return nil, err
 	}
+	return in.outcome(args.Grid), nil
+}
+
+// outcome advances every sample by its step and reads the probability of where it went.
+func (in *stepInputs) outcome(grid [2]int) *Outputs {
 	shape := in.shape
 	size := shape[1] * shape[2]
 	next, mean, elements := make([]float32, shape[0]*size), make([]float32, shape[0]*size), make([]float32, shape[0]*size)
@@ -137,9 +142,9 @@ func runStep(_ context.Context, c *Case, _ Options) (*Outputs, error) {
 	out.Float32("std", shape[:1], std)
 	out.Float32("log_prob", shape[:1], logProb)
 	if cells != nil {
-		out.Uint8("mask", []int{shape[0], 2 * args.Grid[0], 2 * args.Grid[1]}, cells)
+		out.Uint8("mask", []int{shape[0], 2 * grid[0], 2 * grid[1]}, cells)
 	}
-	return out, nil
+	return out
 }
 
 // runPairLoss is kind "dpo_loss".
@@ -191,15 +196,9 @@ func runVelocityGradient(_ context.Context, c *Case, _ Options) (*Outputs, error
 	if err != nil {
 		return nil, err
 	}
-	samples := func(x []float32) [][]float32 { return split(x, in.shape[0]) }
 	grad := make([]float32, len(in.tensors["velocity"]))
-	x, next := samples(in.tensors["sample"]), samples(in.tensors["next"])
-	at := make([]flow.Transition, in.shape[0])
-	for b := range at {
-		at[b] = flow.Transition{Step: in.steps[b], Sample: x[b], Next: next[b], Mask: in.masks[b]}
-	}
 	dpo := flow.DPO{Beta: args.Beta, Eps: args.Eps, Pairs: args.Form}
-	got := dpo.VelocityGradient(samples(grad), samples(in.tensors["velocity"]), samples(in.tensors["velocity_ref"]), at, wide(rewards), 1)
+	got := dpo.VelocityGradient(split(grad, in.shape[0]), in.velocities(), in.transitions(), wide(rewards), 1)
 	out := NewOutputs()
 	out.Float32("loss", []int{1}, []float32{float32(got.Loss)})
 	out.Float32("log_prob", in.shape[:1], narrow(got.LogProb))
@@ -214,6 +213,27 @@ type stepInputs struct {
 	tensors map[string][]float32
 	steps   []flow.Step  // per sample
 	masks   []*flow.Mask // per sample, nil without boxes
+}
+
+// velocities are those that the case has, a slice a sample.
+func (in *stepInputs) velocities() flow.Velocities {
+	part := func(name string) [][]float32 {
+		if v, ok := in.tensors[name]; ok {
+			return split(v, in.shape[0])
+		}
+		return nil
+	}
+	return flow.Velocities{Policy: part("velocity"), Reference: part("velocity_ref"), Old: part("velocity_old")}
+}
+
+// transitions are the stored steps of a case with inputs sample and next.
+func (in *stepInputs) transitions() []flow.Transition {
+	x, next := split(in.tensors["sample"], in.shape[0]), split(in.tensors["next"], in.shape[0])
+	at := make([]flow.Transition, in.shape[0])
+	for b := range at {
+		at[b] = flow.Transition{Step: in.steps[b], Sample: x[b], Next: next[b], Mask: in.masks[b]}
+	}
+	return at
 }
 
 func readSteps(c *Case, form flow.Form, churn float64, grid [2]int, names ...string) (*stepInputs, error) {

@@ -121,25 +121,35 @@ func covers(c *Case, plan trainer.Plan, noise []float32, n int) error {
 	return nil
 }
 
+// rolloutArgs are what the kinds of whole trajectories share.
+type rolloutArgs struct {
+	Steps     int                  `json:"steps"`
+	Grid      [2]int               `json:"grid"`
+	Guidance  float64              `json:"guidance"`
+	Rank      int                  `json:"rank"`
+	Alpha     float64              `json:"alpha"`
+	Scheduler flow.SchedulerConfig `json:"scheduler"`
+}
+
 // runRollout is kind "rollout".
 func runRollout(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	args := struct {
-		Form      flow.Form            `json:"form"`
-		Steps     int                  `json:"steps"`
-		Churn     float64              `json:"s_churn"`
-		Grid      [2]int               `json:"grid"`
-		Guidance  float64              `json:"guidance"`
-		Rank      int                  `json:"rank"`
-		Alpha     float64              `json:"alpha"`
-		Scheduler flow.SchedulerConfig `json:"scheduler"`
-	}{Scheduler: flow.DefaultScheduler()}
+		rolloutArgs
+		Form  flow.Form `json:"form"`
+		Churn float64   `json:"s_churn"`
+	}{rolloutArgs: rolloutArgs{Scheduler: flow.DefaultScheduler()}}
 	if err := c.Args(&args); err != nil {
 		return nil, err
 	}
+	return args.run(ctx, c, o, trainer.Plan{Form: args.Form, Churn: args.Churn})
+}
+
+// run samples the case's trajectory. The plan lacks the schedule.
+func (args rolloutArgs) run(ctx context.Context, c *Case, o Options, plan trainer.Plan) (*Outputs, error) {
 	if err := c.checkScheduler(args.Scheduler); err != nil {
 		return nil, err
 	}
-	if err := flow.AllForms(args.Form).Validate(); err != nil {
+	if err := flow.AllForms(plan.Form).Validate(); err != nil {
 		return nil, err
 	}
 	if args.Steps < 1 || args.Steps > maxSteps {
@@ -174,8 +184,8 @@ func runRollout(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 			return nil, err
 		}
 	}
-	sigmas := args.Scheduler.Sigmas(args.Steps, net.set.Grid.Tokens())
-	plan := trainer.Plan{Form: args.Form, Sigmas: sigmas, Timesteps: args.Scheduler.Timesteps(sigmas), Churn: args.Churn}
+	plan.Sigmas = args.Scheduler.Sigmas(args.Steps, net.set.Grid.Tokens())
+	plan.Timesteps = args.Scheduler.Timesteps(plan.Sigmas)
 	if err := covers(c, plan, noise, len(x)); err != nil {
 		return nil, err
 	}
@@ -184,7 +194,12 @@ func runRollout(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := NewOutputs()
+	return trajectory(t, plan, start.Shape), nil
+}
+
+// trajectory records a rollout.
+func trajectory(t *trainer.Trajectory, plan trainer.Plan, start []int) *Outputs {
+	out, n := NewOutputs(), len(plan.Timesteps)
 	var latents, logProb []float32
 	for _, s := range t.Latents {
 		latents = append(latents, s...)
@@ -192,13 +207,13 @@ func runRollout(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	for _, l := range t.LogProb {
 		logProb = append(logProb, narrow(l)...)
 	}
-	out.Float32("latents", append([]int{args.Steps + 1}, start.Shape...), latents)
+	out.Float32("latents", append([]int{n + 1}, start...), latents)
 	if t.LogProb != nil {
-		out.Float32("log_prob", []int{args.Steps, start.Shape[0]}, logProb)
+		out.Float32("log_prob", []int{n, start[0]}, logProb)
 	}
-	out.Float32("sigmas", []int{len(sigmas)}, sigmas)
-	out.Float32("timesteps", []int{args.Steps}, plan.Timesteps)
-	return out, nil
+	out.Float32("sigmas", []int{n + 1}, plan.Sigmas)
+	out.Float32("timesteps", []int{n}, plan.Timesteps)
+	return out
 }
 
 // runSFTStep is kind "sft_step".
@@ -292,11 +307,16 @@ func learned(out *Outputs, l *trainer.Learner, be engine.Backend) {
 	for prefix, flat := range map[string]*engine.Tensor{"adapter": l.Adapter.Weights, "exp_avg": l.Optimizer.M, "exp_avg_sq": l.Optimizer.V} {
 		host := make([]float32, flat.Len())
 		be.Download(host, flat)
-		for _, m := range l.Adapter.Modules {
-			name := prefix + ".transformer." + m.Name
-			out.Float32(name+".lora_A.weight", []int{m.Rank, m.In}, host[m.A:][:m.Rank*m.In])
-			out.Float32(name+".lora_B.weight", []int{m.Out, m.Rank}, host[m.B:][:m.Rank*m.Out])
-		}
+		modules(out, prefix, l.Adapter, host)
+	}
+}
+
+// modules records numbers in the layout of an adapter's flat buffer.
+func modules(out *Outputs, prefix string, a *lora.Adapter, flat []float32) {
+	for _, m := range a.Modules {
+		name := prefix + ".transformer." + m.Name
+		out.Float32(name+".lora_A.weight", []int{m.Rank, m.In}, flat[m.A:][:m.Rank*m.In])
+		out.Float32(name+".lora_B.weight", []int{m.Out, m.Rank}, flat[m.B:][:m.Rank*m.Out])
 	}
 }
 

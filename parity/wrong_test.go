@@ -119,7 +119,7 @@ func moved(t *testing.T, x Tensor, tolerance float64) Tensor {
 
 // cheap skips what takes more than a moment to run many times over.
 func cheap(c *Case) bool {
-	return !slices.Contains([]string{"generate", "prompt_encode", "vae", "sciscore", "t5_encoder", "clip_text", "oft_step", "sft_step"}, c.Kind)
+	return !slices.Contains([]string{"generate", "prompt_encode", "vae", "sciscore", "t5_encoder", "clip_text", "oft_step", "sft_step", "stage2_step"}, c.Kind)
 }
 
 // TestUnknownArgumentsAreRefused: an option that the runner does not have is an error of every kind, never ignored.

@@ -17,10 +17,17 @@ func Curves(events []run.Event, quick []run.QuickEval) []Curve {
 	}
 	all := []Curve{
 		{Title: "SFT loss", X: "optimiser step", Y: "velocity error", Series: []Series{smooth(series(run.StageSFT, "loss", "SFT")), smooth(series(run.StageCompare, "loss", "continued"))}},
-		{Title: "OFT reward", X: "optimiser step", Y: "SciScore", Series: []Series{series(run.StageOFT, "reward_best", "better of a pair"), series(run.StageOFT, "reward", "mean")}},
-		{Title: "OFT loss", X: "optimiser step", Y: "DPO loss", Series: []Series{series(run.StageOFT, "loss", "loss")}},
+		{Title: "OFT reward", X: "optimiser step", Y: "SciScore", Series: []Series{series(run.StageOFT, "reward_best", "best of a prompt"), series(run.StageOFT, "reward", "mean")}},
+		{Title: "OFT loss", X: "optimiser step", Y: "loss", Series: []Series{series(run.StageOFT, "loss", "loss")}},
 		{Title: "Distance to the reference", X: "optimiser step", Y: "KL, nats per element", Series: []Series{series(run.StageOFT, "kl", "KL")}},
-		{Title: "Ratios beyond the clamp", X: "optimiser step", Y: "share", Series: []Series{series(run.StageOFT, "clamped", "clamped")}},
+		{Title: "Distance of velocities", X: "optimiser step", Y: "mean square",
+			Series: []Series{series(run.StageOFT, "distance", "from the reference"), series(run.StageOFT, "distance_old", "from the old policy")}},
+		// Both above 0 is unlearning: the preference grows by making every picture worse.
+		{Title: "Errors above the reference's", X: "optimiser step", Y: "velocity error",
+			Series: []Series{smooth(series(run.StageOFT, "rise_best", "best of a prompt")), smooth(series(run.StageOFT, "rise_worst", "worst of a prompt"))}},
+		{Title: "Without gradient", X: "optimiser step", Y: "share",
+			Series: []Series{series(run.StageOFT, "clamped", "samples beyond the clamp"), series(run.StageOFT, "flat_groups", "prompts of equal scores")}},
+		{Title: "Spread of scores", X: "optimiser step", Y: "SciScore", Series: []Series{series(run.StageOFT, "reward_spread", "within a prompt")}},
 		quickCurve(quick),
 	}
 	var out []Curve

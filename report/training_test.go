@@ -35,7 +35,8 @@ func TestCurvesShowWhatWasLogged(t *testing.T) {
 	events := []run.Event{
 		{Stage: run.StageSFT, Step: 1, Kind: "step", Values: map[string]float64{"loss": 0.5}},
 		{Stage: run.StageSFT, Step: 2, Kind: "other", Values: map[string]float64{"loss": 9}},
-		{Stage: run.StageOFT, Step: 1, Kind: "step", Values: map[string]float64{"loss": 0.7, "reward": 3, "reward_best": 4, "kl": 0.01}},
+		{Stage: run.StageOFT, Step: 1, Kind: "step", Values: map[string]float64{"loss": 0.7, "reward": 3, "reward_best": 4, "kl": 0.01, "clamped": 0.1, "flat_groups": 0.2,
+			"distance": 0.3, "distance_old": 0.4, "rise_best": -1, "rise_worst": 2, "reward_spread": 5}},
 	}
 	found := map[string][]string{}
 	for _, c := range Curves(events, []run.QuickEval{{IP: 3, JudgeIP: 0.5}}) {
@@ -44,8 +45,13 @@ func TestCurvesShowWhatWasLogged(t *testing.T) {
 		}
 	}
 	want := map[string][]string{
-		"SFT loss": {"SFT[1][0.5]"}, "OFT reward": {"better of a pair[1][4]", "mean[1][3]"}, "OFT loss": {"loss[1][0.7]"},
-		"Distance to the reference": {"KL[1][0.01]"}, "Evaluation during training": {"SciScore[1][3]", "judged right, %[1][50]"},
+		"SFT loss": {"SFT[1][0.5]"}, "OFT reward": {"best of a prompt[1][4]", "mean[1][3]"}, "OFT loss": {"loss[1][0.7]"},
+		"Distance to the reference":    {"KL[1][0.01]"},
+		"Distance of velocities":       {"from the reference[1][0.3]", "from the old policy[1][0.4]"},
+		"Errors above the reference's": {"best of a prompt[1][-1]", "worst of a prompt[1][2]"},
+		"Without gradient":             {"samples beyond the clamp[1][0.1]", "prompts of equal scores[1][0.2]"},
+		"Spread of scores":             {"within a prompt[1][5]"},
+		"Evaluation during training":   {"SciScore[1][3]", "judged right, %[1][50]"},
 	}
 	if fmt.Sprint(found) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", found, want)

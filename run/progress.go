@@ -43,11 +43,16 @@ type Progress struct {
 // PairSummary says what one scored shard, or a whole epoch of them, holds.
 type PairSummary struct {
 	Pairs      int     `json:"pairs"`
-	Ties       int     `json:"ties"`        // pairs of equal score, or closer than min_gap: they train nothing
+	Ties       int     `json:"ties"`        // groups of equal scores, or no further apart than min_gap: they say nothing of what is better
 	RewardMean float64 `json:"reward_mean"` // over all pictures, SciScore units
 	RewardBest float64 `json:"reward_best"` // mean of the better picture of each pair
-	Masks      Masks   `json:"masks"`
+	// RewardSpread is the mean standard deviation of the scores of a prompt's pictures.
+	RewardSpread float64 `json:"reward_spread,omitempty"`
+	Masks        Masks   `json:"masks"`
 }
+
+// FlatShare is the share of the prompts whose pictures have equal scores.
+func (p PairSummary) FlatShare() float64 { return float64(p.Ties) / float64(max(1, p.Pairs)) }
 
 // Add merges two summaries; means are weighted by the number of pairs.
 func (p PairSummary) Add(o PairSummary) PairSummary {
@@ -59,18 +64,20 @@ func (p PairSummary) Add(o PairSummary) PairSummary {
 	return PairSummary{
 		Pairs: p.Pairs + o.Pairs, Ties: p.Ties + o.Ties,
 		RewardMean: mean(p.RewardMean, o.RewardMean), RewardBest: mean(p.RewardBest, o.RewardBest),
-		Masks: p.Masks.Add(o.Masks),
+		RewardSpread: mean(p.RewardSpread, o.RewardSpread), Masks: p.Masks.Add(o.Masks),
 	}
 }
 
 // ChunkSummary are the means over the optimiser steps of one chunk. All values are finite: a chunk that meets a
 // non-finite loss fails with ClassNonFinite instead.
 type ChunkSummary struct {
-	Steps     int     `json:"steps"`
-	Loss      float64 `json:"loss"`
-	GradNorm  float64 `json:"grad_norm"` // before clipping
-	KL        float64 `json:"kl"`        // OFT: mean squared distance of the step means over 2 std², policy to reference
-	Clamped   float64 `json:"clamped"`   // OFT: share of log-ratios outside the ε clamp, 0..1
+	Steps    int     `json:"steps"`
+	Loss     float64 `json:"loss"`
+	GradNorm float64 `json:"grad_norm"` // before clipping
+	KL       float64 `json:"kl"`        // OFT: mean squared distance of the step means over 2 std², policy to reference
+	Clamped  float64 `json:"clamped"`   // OFT: share of samples that the clamp, clip or KL mask stops, 0..1
+	// Distance is, in OFT by other methods than dpo, the mean square distance of the policy's velocities from the reference's.
+	Distance  float64 `json:"distance,omitempty"`
 	LearnRate float64 `json:"learn_rate"`
 }
 
@@ -83,6 +90,9 @@ type GuardState struct {
 	KLOver     int       `json:"kl_over"`      // epochs in a row over the limit
 	DeadOver   int       `json:"dead_over"`    // as KLOver, for dead masks
 	ClampOver  int       `json:"clamped_over"` // as KLOver, for clamp saturation
+	// As KLOver, for the distance of velocities and for rewards that are all equal.
+	DistanceOver int `json:"distance_over,omitempty"`
+	FlatOver     int `json:"flat_over,omitempty"`
 }
 
 // State is what a run answers when asked how it stands; `show --json` prints it.

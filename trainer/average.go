@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"github.com/sciflux/sciflux/engine"
+	"github.com/sciflux/sciflux/flow"
 	"github.com/sciflux/sciflux/model/lora"
 )
 
@@ -24,6 +25,11 @@ func (m *Average) Add(a *lora.Adapter) {
 	for i, w := range a.Numbers(m.be) {
 		mean[i] += (1 - m.decay) * (w - mean[i])
 	}
+}
+
+// Follow moves the mean after update k on the schedule of an old policy, which takes the place of the decay.
+func (m *Average) Follow(a *lora.Adapter, o flow.OldPolicy, k int) {
+	o.Follow(m.Adapter.Weights.Floats(), a.Numbers(m.be), k)
 }
 
 // Restore sets the mean, as a checkpoint holds it.

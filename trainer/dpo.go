@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/sciflux/sciflux/flow"
 	"github.com/sciflux/sciflux/model/flux"
@@ -19,6 +18,26 @@ type Pair struct {
 	Steps        []flow.Step   // n, as the loss reads them
 	Timesteps    []float32     // n, as the network saw them
 	Conditioning               // one row, shared by the samples
+}
+
+// Part is part u of n of the pair's noisy steps, in equal parts: what the u-th of n updates on the same pair trains.
+func (p Pair) Part(u, n int) Pair {
+	first, count := 0, 0
+	for i, s := range p.Steps {
+		if s.Std != 0 {
+			if count == 0 {
+				first = i
+			}
+			count++
+		}
+	}
+	from, to := first+u*count/n, first+(u+1)*count/n
+	part := p
+	part.Steps, part.Timesteps, part.Latents = p.Steps[from:to], p.Timesteps[from:to], nil
+	for _, path := range p.Latents {
+		part.Latents = append(part.Latents, path[from:to+1])
+	}
+	return part
 }
 
 // Item is a part of a step of stage 2 that has a loss of its own: all samples of a pair at one step of their trajectories.
@@ -95,13 +114,11 @@ func itemsOf(pairs []Pair) []Item {
 
 // together is how many of the first items one network call takes: at least one, for the loss couples its samples.
 func (l *Learner) together(items []Item) int {
-	most := l.Setting.Samples(items[0].textTokens(l.model))
-	n, samples := 0, 0
-	for n < len(items) && (n == 0 || samples+len(items[n].Rewards) <= most) {
-		samples += len(items[n].Rewards)
-		n++
+	samples := make([]int, len(items))
+	for i, it := range items {
+		samples[i] = len(it.Rewards)
 	}
-	return n
+	return together(l.Setting.Samples(items[0].textTokens(l.model)), samples)
 }
 
 // summarise averages the outcomes: losses over items, the rest over samples.
@@ -134,79 +151,42 @@ func (l *Learner) DPOGradient(ctx context.Context, items []Item, reference *lora
 	if err != nil {
 		return nil, err
 	}
-	batches, err := l.model.NewBatches(l.be, in, l.Setting.BatchTokens)
-	if err != nil {
-		return nil, err
-	}
-	defer batches.Free()
-	defer l.session.Release()
-	vRef, err := l.velocities(ctx, "velocity of the reference", batches, reference)
-	if err != nil {
-		return nil, err
-	}
-	v, err := l.forward(ctx, batches)
-	if err != nil {
-		return nil, err
-	}
-	dv, size := make([]float32, len(v)), in.Latents.Len()/in.Latents.Shape[0]
-	outcomes, row := make([]flow.Outcome, len(items)), 0
-	for k, it := range items {
-		n := len(it.Rewards)
-		rows := func(x []float32) [][]float32 { return split(x[row*size:(row+n)*size], n) }
-		at := make([]flow.Transition, n)
-		for i := range at {
-			at[i] = it.transition(i)
+	outcomes := make([]flow.Outcome, len(items))
+	peers := []peer{{what: "velocity of the reference", adapter: reference}}
+	return outcomes, l.grade(ctx, in, peers, func(v []float32, others [][]float32, dv []float32) error {
+		row, size := 0, len(v)/len(in.Prompts)
+		for k, it := range items {
+			n := len(it.Rewards)
+			rows := func(x []float32) [][]float32 { return split(x[row*size:(row+n)*size], n) }
+			at := make([]flow.Transition, n)
+			for i := range at {
+				at[i] = it.transition(i)
+			}
+			outcomes[k] = loss.VelocityGradient(rows(dv), flow.Velocities{Policy: rows(v), Reference: rows(others[0])}, at, it.Rewards, share)
+			if x := outcomes[k].Loss; math.IsNaN(x) || math.IsInf(x, 0) {
+				return l.nonFinite(fmt.Sprintf("loss of pair %d at step %d", it.number, it.Step), x)
+			}
+			row += n
 		}
-		outcomes[k] = loss.VelocityGradient(rows(dv), rows(v), rows(vRef), at, it.Rewards, share)
-		if x := outcomes[k].Loss; math.IsNaN(x) || math.IsInf(x, 0) {
-			return nil, l.nonFinite(fmt.Sprintf("loss of pair %d at step %d", it.number, it.Step), x)
-		}
-		row += n
-	}
-	return outcomes, l.backward(ctx, batches, dv)
+		return nil
+	})
 }
 
 // inputOf is the network's input of all samples of the items, in order.
 func (l *Learner) inputOf(items []Item) (*flux.Input, error) {
-	cond, rows, err := conditioningOf(items)
-	if err != nil {
-		return nil, err
+	shown := make([]shown, len(items))
+	for k, it := range items {
+		shown[k] = shownItem(it)
 	}
-	var latents, times []float32
-	var prompts []int
-	for _, it := range items {
-		for i := range it.Rewards {
-			latents = append(latents, it.Latents[i][it.Step]...)
-			times, prompts = append(times, flux.ModelTime(it.Timesteps[it.Step])), append(prompts, rows[it.Pair])
-		}
-	}
-	in, err := l.Setting.input(l.model, latents, prompts, cond)
-	if err != nil {
-		return nil, err
-	}
-	in.Timestep = times
-	return in, nil
+	return l.inputShown(shown)
 }
 
-// conditioningOf joins the rows of the items' pairs, each once, and tells which is whose.
-func conditioningOf(items []Item) (c Conditioning, rows map[*Pair]int, err error) {
-	rows = map[*Pair]int{}
-	for _, it := range items {
-		if _, ok := rows[it.Pair]; ok {
-			continue
-		}
-		if a, b := len(it.Text), len(items[0].Text); a != b {
-			return c, nil, fmt.Errorf("pair %d has %d text values, pair %d has %d: all prompts need the same number of tokens",
-				it.number, a, items[0].number, b)
-		}
-		rows[it.Pair] = len(rows)
-		if len(rows) == 1 {
-			c = it.Conditioning // uncopied, for calls of a single pair
-		} else {
-			c = Conditioning{Text: slices.Concat(c.Text, it.Text), Pooled: slices.Concat(c.Pooled, it.Pooled)}
-		}
+func shownItem(it Item) shown {
+	s := shown{conditioning: &it.Conditioning, timestep: it.Timesteps[it.Step], what: "pair", number: it.number}
+	for i := range it.Rewards {
+		s.latents = append(s.latents, it.Latents[i][it.Step])
 	}
-	return c, rows, nil
+	return s
 }
 
 // split cuts x into n parts of one length.
@@ -221,14 +201,15 @@ func split(x []float32, n int) [][]float32 {
 
 // RewardError says that a reward is NaN or infinite, so that it says nothing about which sample is better.
 type RewardError struct {
+	What         string // pair or group
 	Pair, Sample int
 	Value        float64
 }
 
 // Error names the sample and its reward.
 func (e *RewardError) Error() string {
-	return fmt.Sprintf("pair %d: the reward of sample %d is %v, which cannot be compared; look at the picture and at the scorer's weights",
-		e.Pair, e.Sample, e.Value)
+	return fmt.Sprintf("%s %d: the reward of sample %d is %v, which cannot be compared; look at the picture and at the scorer's weights",
+		e.What, e.Pair, e.Sample, e.Value)
 }
 
 // checkRewards refuses rewards that would pass for ties.
@@ -236,7 +217,7 @@ func checkRewards(pairs []Pair) error {
 	for p, pair := range pairs {
 		for i, r := range pair.Rewards {
 			if math.IsNaN(r) || math.IsInf(r, 0) {
-				return &RewardError{Pair: p, Sample: i, Value: r}
+				return &RewardError{What: "pair", Pair: p, Sample: i, Value: r}
 			}
 		}
 	}

@@ -23,17 +23,32 @@ type Plan struct {
 	Form      flow.Form
 	Sigmas    []float32 // n+1
 	Timesteps []float32 // n
-	Churn     float64
-	Noisy     int // steps from the start that get noise, the rest being Euler's; 0 means all
+	Churn     float64   // of the stochastic steps; η where Form is flow.CPS
+	First     int       // first step that gets noise
+	Noisy     int       // steps from First on that get noise, the rest being Euler's; 0 means all
+	Square    bool      // see flow.Step
 }
 
 // Steps are the steps of the rollout.
 func (p Plan) Steps() []flow.Step {
-	steps := flow.Steps(p.Form, p.Sigmas, p.Churn)
-	if p.Noisy > 0 && p.Noisy < len(steps) {
-		copy(steps[p.Noisy:], flow.Steps(p.Form, p.Sigmas, 0)[p.Noisy:])
+	steps, quiet := flow.Steps(p.Form, p.Sigmas, p.Churn), flow.Steps(p.Form, p.Sigmas, 0)
+	first, end := p.Window()
+	for i := range steps {
+		steps[i].Square = p.Square
+		if i < first || i >= end {
+			steps[i] = quiet[i]
+		}
 	}
 	return steps
+}
+
+// Window is the range of steps [first, end) that get noise.
+func (p Plan) Window() (first, end int) {
+	n := len(p.Sigmas) - 1
+	if p.Noisy == 0 {
+		return p.First, n
+	}
+	return p.First, min(p.First+p.Noisy, n)
 }
 
 // Rollout samples from the start latents with the given adapter (nil for the base). noise fills the step noise of step i

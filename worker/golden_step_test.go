@@ -247,8 +247,8 @@ func (g *goldenRun) subject(where string, got goldenSubject, want [4]float64) {
 	}
 }
 
-// latents compares the last states of prompt p of a rollouts object, which is prompt at of the epoch, with the case's: as
-// many as the case keeps. They are kept in half precision.
+// latents compares the states of prompt p of a rollouts object, which is prompt at of the epoch, with the case's. The object
+// holds those around the noisy steps, from the start on, the case the last ones, in half precision; what both hold is compared.
 func (g *goldenRun) latents(epoch, at int, file *safetensors.File, p int) {
 	g.Helper()
 	name := fmt.Sprintf("oft/%d/latents", epoch)
@@ -258,10 +258,10 @@ func (g *goldenRun) latents(epoch, at int, file *safetensors.File, p int) {
 	if samples != kept[1] || size != kept[3]*kept[4] {
 		g.Fatalf("latents %v, want %v", shape, kept)
 	}
-	worst := 0.
+	worst, first := 0., g.config.OFT.Steps+1-kept[2] // of the case's states
 	for k := range samples {
-		for s := range kept[2] {
-			have := got[((p*samples+k)*states+states-kept[2]+s)*size:]
+		for s := range min(kept[2], states-first) {
+			have := got[((p*samples+k)*states+first+s)*size:]
 			for i, w := range want[((at*samples+k)*kept[2]+s)*size:][:size] {
 				worst = max(worst, math.Abs(float64(have[i])-float64(w))/(1+math.Abs(float64(w))))
 			}

@@ -19,7 +19,7 @@ func TestTheWorkflowsDecideByTheConfig(t *testing.T) {
 		"compare.same_time_sft=true", "worker.shards=5", "checkpoint.keep_last=9",
 		"eval.splits=[test_C, test_S]", "eval.tuples=2", "eval.during.every_steps=14", "eval.during.every_epochs=6",
 		"stop.reward_collapse.drop=1.5", "stop.reward_collapse.window=8", "stop.kl_to_reference.limit=0.25",
-		"stop.dead_masks.patience=6", "stop.clamp_saturation.action=pause",
+		"stop.dead_masks.patience=6", "stop.clamp_saturation.action=pause", "stop.flat_rewards.limit=0.7",
 		"temporal.search_attributes=false", "worker.heartbeat_timeout=17s")
 	got := must[activities.PrepareResult](t)(newWorker(t, &store.Mem{}).Prepare(t.Context(), spec, newWatcher(0)))
 	want := run.Plan{
@@ -29,6 +29,7 @@ func TestTheWorkflowsDecideByTheConfig(t *testing.T) {
 			RewardCollapse: configs.RewardCollapse{Action: "stop", Drop: 1.5, Window: 8},
 			KLToReference:  configs.Limit{Action: "stop", Limit: 0.25, Patience: 3},
 			DeadMasks:      configs.Limit{Action: "stop", Limit: 0.5, Patience: 6}, ClampSaturation: configs.Limit{Action: "pause", Limit: 0.9, Patience: 3},
+			DistanceToReference: configs.Limit{Action: "stop", Limit: 0.5, Patience: 3}, FlatRewards: configs.Limit{Action: "stop", Limit: 0.7, Patience: 3},
 		},
 	}
 	if diff := cmp.Diff(want, got.Plan); diff != "" {

@@ -62,7 +62,8 @@ func ready(ctx context.Context, r *opened.Run, m activities.Monitor) (activities
 	if err != nil {
 		return out, err
 	}
-	for _, note := range append(append(notes(cfg.Model.Adapter, initial.Notes), notes(cfg.Model.Pipeline, r.Models.Pipeline.Notes())...), cut...) {
+	told := append(append(notes(cfg.Model.Adapter, initial.Notes), notes(cfg.Model.Pipeline, r.Models.Pipeline.Notes())...), cut...)
+	for _, note := range append(told, stageNotes(r)...) {
 		r.Log.Info(note, "run", r.Job.Run)
 		m.Report(run.Progress{Stage: run.StagePrepare, Note: note, At: time.Now()})
 	}
@@ -132,6 +133,24 @@ func notes(about string, sentences []string) (out []string) {
 		out = append(out, about+": "+s)
 	}
 	return out
+}
+
+// stageNotes are warnings about stage 2 that need more than the config to be known, or are no faults.
+func stageNotes(r *opened.Run) (notes []string) {
+	o, p := r.Recipe.Config.OFT, r.Models.Pipeline
+	if o.Epochs == 0 || !o.Forward() {
+		return nil
+	}
+	if s := p.Scheduler; !p.Transformer.GuidanceEmbed && !s.UseDynamicShifting && s.Shift == 1 {
+		notes = append(notes, fmt.Sprintf("the base looks distilled to few steps, as FLUX.1 schnell is: oft.method %s blurs the pictures of such models; "+
+			"watch the evaluation during training, or use a base that is not", o.Method))
+	}
+	a := o.Advantage
+	if scored := o.Method != "dpo_flow"; scored && o.ImagesPerPrompt == 2 && a.Kind == "zscore" && a.Scope == "group" && o.MinGap == 0 {
+		notes = append(notes, "z-scores of a group of 2 are ±1 however near its scores are: raise oft.images_per_prompt, or set oft.min_gap, "+
+			"oft.advantage.kind to centred or oft.advantage.scope to round")
+	}
+	return notes
 }
 
 // sameInputs compares what the run's newest checkpoints came from with what is there now, so that a resume with other data

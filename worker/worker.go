@@ -175,7 +175,7 @@ func (w *Worker) TrainSFT(ctx context.Context, c activities.SFTChunk, m activiti
 
 // TrainDPO implements activities.Trainer.
 func (w *Worker) TrainDPO(ctx context.Context, c activities.DPOChunk, m activities.Monitor) (activities.ChunkResult, error) {
-	return do(ctx, w, "train DPO", c.Job, m, func(r *opened.Run) (activities.ChunkResult, error) { return training.DPO(ctx, r, c, m) })
+	return do(ctx, w, "train DPO", c.Job, m, func(r *opened.Run) (activities.ChunkResult, error) { return training.OFT(ctx, r, c, m) })
 }
 
 // GeneratePairs implements activities.Sampler.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,7 +68,10 @@ func newWorker(t testing.TB, objects store.Objects) *Worker {
 func testSpec(t testing.TB, set ...string) run.Spec {
 	t.Helper()
 	base := []string{"name=test", "data.train_tuples=24", "sft.steps=4", "sft.chunk_steps=4", "sft.batch=4", "oft.epochs=2", "oft.prompts_per_epoch=4",
-		"oft.accumulate_pairs=2", "oft.images_per_prompt=2", "oft.steps=4", "oft.noisy_steps=3", "eval.tuples=3", "eval.pictures=2", "eval.steps=3", "eval.bootstrap=20"}
+		"oft.images_per_prompt=2", "oft.steps=4", "eval.tuples=3", "eval.pictures=2", "eval.steps=3", "eval.bootstrap=20"}
+	if !slices.ContainsFunc(set, func(s string) bool { return strings.HasPrefix(s, "oft.method=") }) {
+		base = append(base, "oft.accumulate_pairs=2", "oft.noisy_steps=3")
+	}
 	c, err := configs.Load(configs.Sources{Name: "world", Set: append(base, set...)})
 	if err != nil {
 		t.Fatal(err)

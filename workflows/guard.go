@@ -26,8 +26,10 @@ func judge(g *run.GuardState, rules configs.Stop, pairs run.PairSummary, chunk r
 	found := []verdict{
 		judgeReward(g, rules.RewardCollapse, pairs.RewardMean),
 		judgeLimit(&g.KLOver, rules.KLToReference, "KL to the reference", "nats per element", chunk.KL),
+		judgeLimit(&g.DistanceOver, rules.DistanceToReference, "distance to the reference", "mean square of velocities", chunk.Distance),
+		judgeLimit(&g.FlatOver, rules.FlatRewards, "equal rewards", "of the prompts have pictures of one score only, so there is nothing to learn,", pairs.FlatShare()),
 		judgeLimit(&g.DeadOver, rules.DeadMasks, "dead masks", "of the samples", pairs.Masks.DeadFraction()),
-		judgeLimit(&g.ClampOver, rules.ClampSaturation, "clamp saturation", "of the ratios", chunk.Clamped),
+		judgeLimit(&g.ClampOver, rules.ClampSaturation, "clamp saturation", "of the samples", chunk.Clamped),
 	}
 	var first verdict
 	for _, v := range found {

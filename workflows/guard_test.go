@@ -14,6 +14,7 @@ import (
 func rules(set func(*configs.Stop)) configs.Stop {
 	s := configs.Default().Stop
 	s.RewardCollapse.Action, s.KLToReference.Action, s.DeadMasks.Action, s.ClampSaturation.Action = actionOff, actionOff, actionOff, actionOff
+	s.DistanceToReference.Action, s.FlatRewards.Action = actionOff, actionOff
 	set(&s)
 	return s
 }
@@ -61,6 +62,11 @@ func TestStopRules(t *testing.T) {
 		{"clamp", rules(func(s *configs.Stop) { s.ClampSaturation = limit }), chunks(clamp, 0.9, 0.9), 1, "clamp saturation: 0.9"},
 		{"dead masks", rules(func(s *configs.Stop) { s.DeadMasks = limit }),
 			[]epoch{{pairs: run.PairSummary{Masks: run.Masks{Total: 4, Empty: 3}}}, {pairs: run.PairSummary{Masks: run.Masks{Total: 4, Empty: 4}}}}, 1, "dead masks: 1 of the samples"},
+		{"distance in a row", rules(func(s *configs.Stop) { s.DistanceToReference = limit }),
+			chunks(func(c *run.ChunkSummary, v float64) { c.Distance = v }, 0.6, 0.4, 0.6, 0.7), 3, "distance to the reference: 0.7 mean square of velocities"},
+		{"equal rewards", rules(func(s *configs.Stop) { s.FlatRewards = limit }),
+			[]epoch{{pairs: run.PairSummary{Pairs: 8, Ties: 8}}, {pairs: run.PairSummary{Pairs: 8, Ties: 4}}, {pairs: run.PairSummary{Pairs: 8, Ties: 8}},
+				{pairs: run.PairSummary{Pairs: 8, Ties: 8}}}, 3, "equal rewards: 1 of the prompts"},
 		{"all off", rules(func(*configs.Stop) {}), append(rewards(100, -100, -100), chunks(kl, 9, 9, 9)...), -1, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

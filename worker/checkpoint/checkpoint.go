@@ -21,6 +21,7 @@ import (
 // trained adapter itself.
 const (
 	PolicyPart    = "policy.safetensors"    // the trained adapter, where an average is kept beside it
+	OldPart       = "old.safetensors"       // the old policy, where the method of stage 2 keeps one
 	OptimizerPart = "optimizer.safetensors" // first and second moments, flat
 	StatePart     = "state.json"            // counters
 )
@@ -57,6 +58,22 @@ func Trained(ctx context.Context, r *opened.Run, ref run.CheckpointRef) (*lora.A
 		return nil, err
 	}
 	return trained(r, l)
+}
+
+// Sampler is the adapter that does the rollouts of stage 2: the old policy where the method keeps one for that, else the
+// trained adapter. Before the first epoch it is what the stage starts from, the evaluated adapter of the stage before.
+func Sampler(ctx context.Context, r *opened.Run, ref run.CheckpointRef) (*lora.Adapter, error) {
+	if ref.Stage != run.StageOFT {
+		return Evaluated(ctx, r, ref)
+	}
+	if _, rolls, _ := r.Recipe.Config.OFT.OldPolicy(); !rolls {
+		return Trained(ctx, r, ref)
+	}
+	l, err := Load(ctx, r, ref)
+	if err != nil {
+		return nil, err
+	}
+	return adapterOf(r, l, OldPart)
 }
 
 func trained(r *opened.Run, l *store.Loaded) (*lora.Adapter, error) {

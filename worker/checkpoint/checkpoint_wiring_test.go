@@ -62,7 +62,7 @@ func opening(t *testing.T, set ...string) *opened.Run {
 // begin opens a training that the test closes.
 func begin(t *testing.T, r *opened.Run, from run.CheckpointRef, fresh bool, o configs.Optim) *Training {
 	t.Helper()
-	training, err := Begin(t.Context(), r, from, fresh, o, trainer.Setting{})
+	training, err := Begin(t.Context(), r, from, Start{Fresh: fresh, Optim: o})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func worked(t *testing.T, r *opened.Run, ema float64) (*Training, []float32) {
 		for i := range mean {
 			mean[i] = float32(ema)*mean[i] + float32(1-ema)*w[i]
 		}
-		training.Stepped(trainer.StepResult{Loss: 1 + float64(step), Norm: 3, Rate: 0.5}, 0.25, 0.75, 4)
+		training.Stepped(trainer.StepResult{Loss: 1 + float64(step), Norm: 3, Rate: 0.5}, Measured{KL: 0.25, Clamped: 0.75}, 4)
 	}
 	fill(training.Optimizer.M.Floats(), 20)
 	fill(training.Optimizer.V.Floats(), 21)
@@ -140,7 +140,7 @@ func TestCheckpointsHoldTheWholeTraining(t *testing.T) {
 		!m.Parent.IsZero() || m.Epoch != 3 || m.Reference != "sft" || m.Seconds != 8 || m.Metrics["loss"] != 1.5 {
 		t.Errorf("manifest %+v", m)
 	}
-	again.Stepped(trainer.StepResult{}, 0, 0, 1)
+	again.Stepped(trainer.StepResult{}, Measured{}, 1)
 	if _, err := again.Save(t.Context(), r, store.Manifest{Stage: run.StageOFT}, Result{}); err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestOtherInputsStopARun(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Inputs = map[string]string{"data.source": "d2"}
-	_, err = Begin(t.Context(), r, ref, false, configs.Optim{}, trainer.Setting{})
+	_, err = Begin(t.Context(), r, ref, Start{})
 	if run.ClassOf(err) != run.ClassData || !strings.Contains(err.Error(), "d1") || !strings.Contains(err.Error(), "d2") {
 		t.Errorf("%v", err)
 	}

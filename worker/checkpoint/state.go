@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 type Training struct {
 	*trainer.Learner
 	Average *trainer.Average // nil without EMA
+	Old     *trainer.Average // the old policy of stage 2; nil where the method keeps none
 	Tally   Tally            // of the chunk under way
 	Seconds float64          // working time of the stage
 	Step    int              // optimiser steps finished in this stage
@@ -30,9 +32,24 @@ type Training struct {
 	// Moved says that the checkpoint was computed by another machine, whose last bits may differ; empty where it was not.
 	Moved string
 
+	method string // of stage 2
 	parent run.ObjectRef
 	be     engine.Backend
 }
+
+// Start says how a stage trains.
+type Start struct {
+	Optim   configs.Optim
+	Setting trainer.Setting
+	// Fresh asks for the checkpoint's evaluated adapter with new moments and counters, as a stage starts from the end of
+	// another.
+	Fresh  bool
+	Method string // of stage 2; empty in others
+	Old    bool   // keep an old policy, which begins as the policy
+}
+
+// Measured is what stage 2 tells of a step beside its loss.
+type Measured struct{ KL, Clamped, Distance float64 }
 
 // Tally sums what a chunk's summary is made of. It is kept in checkpoints inside a chunk, so that an interrupted chunk
 // reports what the unbroken one would have.
@@ -42,35 +59,39 @@ type Tally struct {
 	GradNorm float64 `json:"grad_norm"`
 	KL       float64 `json:"kl"`
 	Clamped  float64 `json:"clamped"`
+	Distance float64 `json:"distance,omitempty"`
 	Rate     float64 `json:"rate"`
 }
 
-func (t *Tally) add(r trainer.StepResult, kl, clamped float64) {
+func (t *Tally) add(r trainer.StepResult, m Measured) {
 	t.Steps++
-	t.Loss, t.GradNorm, t.KL, t.Clamped, t.Rate = t.Loss+r.Loss, t.GradNorm+r.Norm, t.KL+kl, t.Clamped+clamped, t.Rate+r.Rate
+	t.Loss, t.GradNorm, t.Rate = t.Loss+r.Loss, t.GradNorm+r.Norm, t.Rate+r.Rate
+	t.KL, t.Clamped, t.Distance = t.KL+m.KL, t.Clamped+m.Clamped, t.Distance+m.Distance
 }
 
 // Summary is the mean over the steps.
 func (t Tally) Summary() run.ChunkSummary {
 	n := float64(max(1, t.Steps))
-	return run.ChunkSummary{Steps: t.Steps, Loss: t.Loss / n, GradNorm: t.GradNorm / n, KL: t.KL / n, Clamped: t.Clamped / n, LearnRate: t.Rate / n}
+	return run.ChunkSummary{Steps: t.Steps, Loss: t.Loss / n, GradNorm: t.GradNorm / n, KL: t.KL / n, Clamped: t.Clamped / n, Distance: t.Distance / n,
+		LearnRate: t.Rate / n}
 }
 
 // counters is the state part.
 type counters struct {
 	Updates int   `json:"updates"` // of the optimiser since its moments were zero
 	Tally   Tally `json:"tally"`   // zero at a chunk's end
+	// Method is that of stage 2, whose old policy is another one for each; empty: dpo, or another stage.
+	Method string `json:"method,omitempty"`
 }
 
-// Begin opens a learner in the state of a checkpoint. fresh asks for the checkpoint's evaluated adapter with new moments
-// and counters, as a stage starts from the end of another; a zero reference is the initial adapter.
-func Begin(ctx context.Context, r *opened.Run, from run.CheckpointRef, fresh bool, o configs.Optim, set trainer.Setting) (*Training, error) {
+// Begin opens a learner in the state of a checkpoint; a zero reference is the initial adapter.
+func Begin(ctx context.Context, r *opened.Run, from run.CheckpointRef, s Start) (*Training, error) {
 	l, err := Load(ctx, r, from)
 	if err != nil {
 		return nil, err
 	}
 	start := trained
-	if fresh {
+	if s.Fresh {
 		start = func(r *opened.Run, l *store.Loaded) (*lora.Adapter, error) { return adapterOf(r, l, store.AdapterPart) }
 	}
 	adapter, err := start(r, l)
@@ -82,16 +103,19 @@ func Begin(ctx context.Context, r *opened.Run, from run.CheckpointRef, fresh boo
 		return nil, run.Errorf(run.ClassConfig, "use", "worker.memory", "", "%w", err)
 	}
 	be := r.Models.Backend
-	learner := trainer.NewLearner(be, r.Models.Pipeline.Transformer, adapter, recipe.Optimizer(o), set, flux.SessionOptions{Memory: memory})
-	t := &Training{Learner: learner, parent: from.Manifest, be: be}
+	learner := trainer.NewLearner(be, r.Models.Pipeline.Transformer, adapter, recipe.Optimizer(s.Optim), s.Setting, flux.SessionOptions{Memory: memory})
+	t := &Training{Learner: learner, method: s.Method, parent: from.Manifest, be: be}
 	if err := t.sameRun(r, l.Manifest); err != nil {
 		t.Close()
 		return nil, err
 	}
-	if o.EMA > 0 {
-		t.Average = trainer.NewAverage(be, adapter, o.EMA)
+	if s.Optim.EMA > 0 {
+		t.Average = trainer.NewAverage(be, adapter, s.Optim.EMA)
 	}
-	if fresh || from.IsZero() {
+	if s.Old {
+		t.Old = trainer.NewAverage(be, adapter, 0)
+	}
+	if s.Fresh || from.IsZero() {
 		return t, nil
 	}
 	if err := t.restore(r, l); err != nil {
@@ -133,21 +157,42 @@ func (t *Training) restore(r *opened.Run, l *store.Loaded) error {
 	}
 	t.Optimizer.Steps, t.Tally = c.Updates, c.Tally
 	t.Step, t.Seconds = l.Manifest.Step, l.Manifest.Seconds
-	if t.Average == nil {
+	if err := t.sameMethod(l, c.Method); err != nil {
+		return err
+	}
+	if err := restoreMean(r, l, t.Average, store.AdapterPart); err != nil {
+		return err
+	}
+	return restoreMean(r, l, t.Old, OldPart)
+}
+
+// restoreMean sets a mean that the training keeps from its part.
+func restoreMean(r *opened.Run, l *store.Loaded, m *trainer.Average, part string) error {
+	if m == nil {
 		return nil
 	}
-	mean, err := adapterOf(r, l, store.AdapterPart)
+	mean, err := adapterOf(r, l, part)
 	if err == nil {
-		t.Average.Restore(mean)
+		m.Restore(mean)
 	}
 	return err
 }
 
+// sameMethod refuses to go on with another method of stage 2 than the checkpoint was made by: its moments and old policy are
+// of other losses.
+func (t *Training) sameMethod(l *store.Loaded, was string) error {
+	if was = cmp.Or(was, configs.MethodDPO); t.method == "" || was == t.method {
+		return nil
+	}
+	return run.Errorf(run.ClassConfig, "continue", fmt.Sprintf("%s step %d", l.Manifest.Stage, l.Manifest.Step),
+		"put oft.method back, or start a new run under another name", "it was trained by oft.method %s, the config says %s", was, t.method)
+}
+
 // Stepped counts an optimiser step that took some seconds.
-func (t *Training) Stepped(r trainer.StepResult, kl, clamped, seconds float64) {
+func (t *Training) Stepped(r trainer.StepResult, m Measured, seconds float64) {
 	t.Step++
 	t.Seconds += seconds
-	t.Tally.add(r, kl, clamped)
+	t.Tally.add(r, m)
 	if t.Average != nil {
 		t.Average.Add(t.Adapter)
 	}
@@ -181,6 +226,13 @@ func (t *Training) parts() ([]store.Part, error) {
 		}
 		parts = append(parts, policy)
 	}
+	if t.Old != nil {
+		old, err := adapterPart(OldPart, t.Old.Adapter)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, old)
+	}
 	adapter, err := adapterPart(store.AdapterPart, evaluated)
 	if err != nil {
 		return nil, err
@@ -189,7 +241,7 @@ func (t *Training) parts() ([]store.Part, error) {
 	if err != nil {
 		return nil, err
 	}
-	state, err := json.Marshal(counters{Updates: t.Optimizer.Steps, Tally: t.Tally})
+	state, err := json.Marshal(counters{Updates: t.Optimizer.Steps, Tally: t.Tally, Method: t.method})
 	if err != nil {
 		return nil, err
 	}

@@ -97,7 +97,7 @@ func opening(t *testing.T) *opened.Run {
 // tuned commits a checkpoint whose trained adapter is far from its average, and returns the average.
 func tuned(t *testing.T, r *opened.Run) (run.CheckpointRef, *lora.Adapter) {
 	t.Helper()
-	training, err := checkpoint.Begin(t.Context(), r, run.CheckpointRef{}, false, configs.Optim{EMA: 0.5}, r.Recipe.OFTSetting())
+	training, err := checkpoint.Begin(t.Context(), r, run.CheckpointRef{}, checkpoint.Start{Optim: configs.Optim{EMA: 0.5}, Setting: r.Recipe.OFTSetting()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func tuned(t *testing.T, r *opened.Run) (run.CheckpointRef, *lora.Adapter) {
 		for i := range w {
 			w[i] *= 0.2
 		}
-		training.Stepped(trainer.StepResult{}, 0, 0, 0)
+		training.Stepped(trainer.StepResult{}, checkpoint.Measured{}, 0)
 	}
 	ref, err := training.Save(t.Context(), r, store.Manifest{Stage: run.StageOFT, Epoch: 5}, checkpoint.Result{})
 	if err != nil {

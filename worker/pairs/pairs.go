@@ -22,15 +22,15 @@ type Prompt struct {
 	Row    int    `json:"row"` // of the training rows; -1 for a prompt of a file
 }
 
-// Rollouts is one shard of an epoch's trajectories.
+// Rollouts is one shard of an epoch's trajectories, cut to the states that the method of stage 2 trains on.
 type Rollouts struct {
 	Prompts []Prompt
 	Tokens  int             // N of every latent
-	Latents [][][][]float32 // [prompt][sample][state] of [N, C]: n+1 states, from the start noise to the picture's latents
+	Latents [][][][]float32 // [prompt][sample][state] of [N, C]: k+1 states around k noisy steps, or the picture's latents alone
 	Images  reward.Images   // prompts × samples, prompt-major
 }
 
-// Write stores the shard: latents [P, S, n+1, N, C], pictures [P·S, 3, h, w] in 0…1, prompts as JSON in the header.
+// Write stores the shard: latents [P, S, states, N, C], pictures [P·S, 3, h, w] in 0…1, prompts as JSON in the header.
 func (r *Rollouts) Write(w io.Writer) error {
 	text, err := json.Marshal(r.Prompts)
 	if err != nil {
@@ -96,7 +96,7 @@ func parse(data []byte) (*Rollouts, error) {
 	return r, err
 }
 
-// split cuts values [P, S, n+1, N, C] into states.
+// split cuts values [P, S, states, N, C] into states.
 func split(flat []float32, shape []int) [][][][]float32 {
 	samples, states, size := shape[1], shape[2], shape[3]*shape[4]
 	out := make([][][][]float32, shape[0])

@@ -116,13 +116,13 @@ func read(t *testing.T, r *opened.Run, key string) []byte {
 // checkpoint, config, seed, rank and results.
 func TestWhatIsExportedSaysWhereItCameFrom(t *testing.T) {
 	r := opening(t)
-	training, err := checkpoint.Begin(t.Context(), r, run.CheckpointRef{}, false, configs.Optim{EMA: 0.5}, trainer.Setting{})
+	training, err := checkpoint.Begin(t.Context(), r, run.CheckpointRef{}, checkpoint.Start{Optim: configs.Optim{EMA: 0.5}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer training.Close()
 	random.New(5).Normal(training.Adapter.Weights.Floats())
-	training.Stepped(trainer.StepResult{}, 0, 0, 0)
+	training.Stepped(trainer.StepResult{}, checkpoint.Measured{}, 0)
 	ref, err := training.Save(t.Context(), r, store.Manifest{Stage: run.StageOFT}, checkpoint.Result{})
 	if err != nil {
 		t.Fatal(err)

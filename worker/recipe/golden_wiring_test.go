@@ -28,12 +28,14 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// TestRecipesAreAsWritten: everything that training, sampling and measuring are handed, for two configs that have an
+// TestRecipesAreAsWritten: everything that training, sampling and measuring are handed, for configs that have an
 // unusual value in every place, as testdata has it beside the config. A difference is either a fault or another recipe:
 // then look at each line that `go test ./worker/recipe -run AsWritten -update` changes.
 func TestRecipesAreAsWritten(t *testing.T) {
 	for name, facts := range map[string]Facts{
 		"unusual": {Channels: 5, TextLength: 77, Grid: flow.Grid{Rows: 2, Columns: 3}, Scheduler: flow.SchedulerConfig{
+			NumTrainTimesteps: 1000, Shift: 1.4, BaseShift: 0.6, MaxShift: 1.3, BaseImageSeqLen: 4, MaxImageSeqLen: 9}},
+		"forward": {Channels: 5, TextLength: 77, Grid: flow.Grid{Rows: 2, Columns: 3}, Scheduler: flow.SchedulerConfig{
 			NumTrainTimesteps: 1000, Shift: 1.4, BaseShift: 0.6, MaxShift: 1.3, BaseImageSeqLen: 4, MaxImageSeqLen: 9}},
 		"paper": {Channels: 4, TextLength: 13, Grid: flow.Grid{Rows: 3, Columns: 3}, Scheduler: flow.SchedulerConfig{
 			NumTrainTimesteps: 1000, Shift: 2.5, UseDynamicShifting: true,
@@ -120,7 +122,7 @@ type account struct {
 type table = map[string]any
 
 func (a account) all() table {
-	steps, timesteps := a.TrainedSteps()
+	steps, timesteps := a.TrainedSteps(0)
 	return table{
 		"lengths":   table{"text tokens": a.TextTokens(), "latent size": a.LatentSize(), "batch": a.Batch(), "prompts together": a.Together()},
 		"forms":     a.Forms(),
@@ -128,14 +130,61 @@ func (a account) all() table {
 		"setting":   table{"sft": around(a.SFTSetting()), "oft": around(a.OFTSetting()), "eval": around(a.EvalSetting())},
 		"adapter":   a.adapter(),
 		"sft steps": []any{a.sftStep(0), a.sftStep(1), a.sftStep(4)},
-		"plan":      table{"rollout": a.Rollout(), "eval": a.EvalPlan()},
+		"plan":      table{"rollout": a.Rollout(0), "eval": a.EvalPlan()},
 		"trained":   table{"steps": steps, "timesteps": timesteps},
-		"loss":      a.DPO(),
+		"loss":      a.loss(),
+		"round":     a.round(),
 		"prompts":   []any{a.prompts(0, 0, 1), a.prompts(1, 0, 2), a.prompts(1, 1, 2)},
 		"noise":     a.noises(),
 		"pairs":     a.pairs(),
 		"eval":      table{"pictures": a.pictures(), "bootstrap": a.Bootstrap()},
 	}
+}
+
+// loss is that of the method.
+func (a account) loss() any {
+	if !a.Config.OFT.Forward() {
+		return a.DPO()
+	}
+	_, rolls, kept := a.Config.OFT.OldPolicy()
+	return table{"method": a.Config.OFT.Method, "constants": a.Matching(), "old policy": a.OldPolicy(), "rolls": rolls, "kept": kept}
+}
+
+// round is how a round is divided, what the store keeps of its rollouts, and for the methods on finished pictures what the
+// trainer is handed of two prompts whose pictures are 1/2.
+func (a account) round() any {
+	o := a.Config.OFT
+	out := table{"updates": o.UpdatesPerRound(), "steps": o.StepsPerEpoch()}
+	var windows [][2]int
+	for epoch := range 6 {
+		first, end := a.Kept(epoch)
+		windows = append(windows, [2]int{first, end})
+	}
+	out["states kept"] = windows
+	if !o.Forward() {
+		return out
+	}
+	some := func(rewards ...float64) Scored {
+		s := Scored{Rewards: rewards, Subjects: make([]reward.Subject, len(rewards)), Latents: make([][]float32, len(rewards))}
+		for i := range s.Latents {
+			s.Latents[i] = []float32{0.5}
+		}
+		return s
+	}
+	round := []Scored{some(1, 4, 2, 1.125), some(9, 2, 2.5)}
+	round[0].Number, round[1].Number, round[0].Subjects[2].Skip = 4, 5, true
+	for i, g := range a.Groups(round) {
+		var levels []any
+		for _, l := range g.Levels {
+			z := make([]float32, 4)
+			for k := range g.Rewards[:min(2, len(g.Rewards))] {
+				l.Noise(k, z[2*k:2*k+2])
+			}
+			levels = append(levels, table{"sigma": l.Sigma, "noise": z})
+		}
+		out[fmt.Sprint("prompt ", round[i].Number)] = table{"rewards": g.Rewards, "advantages": g.Advantages, "levels": levels}
+	}
+	return out
 }
 
 func around(s trainer.Setting) table {
@@ -247,11 +296,11 @@ func (a account) pairs() any {
 	}
 	out := table{"summary": a.Summary([][]float64{{3, 4}, {1, 1.125}, {2, 2}})}
 	for name, rewards := range map[string][]float64{"far apart": {3, 4}, "near": {1, 1.125}} {
-		pair := a.Pair([][][]float32{{{1}}, {{2}}}, rewards, subjects[:2])
+		pair := a.Pair(0, [][][]float32{{{1}}, {{2}}}, rewards, subjects[:2])
 		out[name] = table{"rewards": pair.Rewards, "latents": pair.Latents, "timesteps": pair.Timesteps, "steps": len(pair.Steps),
 			"masks": masks(pair.Masks), "log-probability": logProb(pair.Masks[1])}
 	}
-	unseen := a.Pair([][][]float32{{{1}}, {{2}}}, []float64{3, 4}, subjects[1:])
+	unseen := a.Pair(0, [][][]float32{{{1}}, {{2}}}, []float64{3, 4}, subjects[1:])
 	out["one without a subject"] = table{"rewards": unseen.Rewards, "masks": masks(unseen.Masks)}
 	return out
 }

@@ -30,6 +30,35 @@ var elsewhere = map[string]string{
 var company = map[string][]string{
 	"sft.density.kind":  {"sft.density.mean=0", "sft.density.std=1"},
 	"sft.density.scale": {"sft.density.kind=mode", "sft.density.mean=0", "sft.density.std=1"},
+	"oft.updates":       {"oft.noisy_steps=4", "oft.updates=2"},
+	"oft.eta":           {"oft.forms.step=cps"},
+	"oft.trust":         {"oft.eps_clamp=0.1"},
+	"oft.kl_limit":      {"oft.trust=kl_mask", "oft.eps_clamp=0.1"},
+}
+
+// window is a window of noise that moves, for the keys of it.
+var window = []string{"oft.steps=8", "oft.noisy_steps=0", "oft.noise_window.size=2", "oft.noise_window.high=4", "oft.noise_window.strategy=progressive"}
+
+// settings are the file and the values beside which a key says something.
+func settings(f configs.Field) (file string, set []string) {
+	switch {
+	case strings.HasPrefix(f.Path, "oft.noise_window."):
+		return "unusual.yaml", window
+	case f.Path == "oft.method":
+		return "forward.yaml", []string{"oft.nft.beta=1", "oft.nft.weight_min=1e-5", "oft.nft.old.flat=0", "oft.nft.old.ramp=0.001", "oft.nft.old.cap=0.5"}
+	case f.Methods == nil || slices.Contains(f.Methods, "dpo"):
+		return "unusual.yaml", company[f.Path]
+	case slices.Contains(f.Methods, "nft"):
+		return "forward.yaml", map[string][]string{"oft.times.count": {"oft.updates=1"},
+			"oft.advantage.deviation": {"oft.advantage.kind=zscore", "oft.advantage.clip=5"},
+			"oft.advantage.scope":     {"oft.advantage.kind=zscore", "oft.advantage.clip=5"}}[f.Path]
+	}
+	alone := append([]string{"oft.method=" + f.Methods[0]}, map[string][]string{"oft.dgpo.clip": {"oft.dgpo.clip=0.01"}, "oft.awm.old.cap": {"oft.awm.old.cap=0.1"}}[f.Path]...)
+	alone = append(alone, "oft.nft.beta=1", "oft.nft.weight_min=1e-5", "oft.nft.old.flat=0", "oft.nft.old.ramp=0.001", "oft.nft.old.cap=0.5")
+	if f.Methods[0] == "dpo_flow" {
+		alone = append(alone, "oft.advantage.kind=zscore", "oft.advantage.deviation=population", "oft.advantage.scope=group", "oft.advantage.clip=5")
+	}
+	return "forward.yaml", alone
 }
 
 // TestEveryKeyReachesTheRecipe: a key that says it changes a result, changed alone, changes what training, sampling or
@@ -40,10 +69,11 @@ func TestEveryKeyReachesTheRecipe(t *testing.T) {
 		if f.Path == "preset" || strings.HasPrefix(f.Path, "stop.") || elsewhere[f.Path] != "" {
 			continue
 		}
-		base := accountOf(t, rows, company[f.Path])
+		file, set := settings(f)
+		base := accountOf(t, rows, file, set)
 		moved, tried := false, 0
-		for _, value := range otherValues(t, f, company[f.Path]) {
-			other, err := configs.Load(configs.Sources{Name: filepath.Join("testdata", "unusual.yaml"), Set: append(slices.Clone(company[f.Path]), f.Path+"="+value)})
+		for _, value := range otherValues(t, f, file, set) {
+			other, err := configs.Load(configs.Sources{Name: filepath.Join("testdata", file), Set: append(slices.Clone(set), f.Path+"="+value)})
 			if err != nil {
 				continue // not allowed
 			}
@@ -56,9 +86,9 @@ func TestEveryKeyReachesTheRecipe(t *testing.T) {
 	}
 }
 
-func accountOf(t *testing.T, rows string, set []string) []byte {
+func accountOf(t *testing.T, rows, file string, set []string) []byte {
 	t.Helper()
-	cfg, err := configs.Load(configs.Sources{Name: filepath.Join("testdata", "unusual.yaml"), Set: set})
+	cfg, err := configs.Load(configs.Sources{Name: filepath.Join("testdata", file), Set: set})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,12 +109,12 @@ func accountOfConfig(t *testing.T, rows string, cfg configs.Config) []byte {
 }
 
 // otherValues are values of a key unlike the one that the config has, as text.
-func otherValues(t *testing.T, f configs.Field, set []string) []string {
+func otherValues(t *testing.T, f configs.Field, file string, set []string) []string {
 	t.Helper()
 	if f.Enum != nil {
 		return f.Enum
 	}
-	cfg, err := configs.Load(configs.Sources{Name: filepath.Join("testdata", "unusual.yaml"), Set: set})
+	cfg, err := configs.Load(configs.Sources{Name: filepath.Join("testdata", file), Set: set})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,12 +40,28 @@ func (r Recipe) EpochPrompts(epoch, shard, shards int, prompts []data.Prompt, ro
 // OFTSetting surrounds the network in stage 2.
 func (r Recipe) OFTSetting() trainer.Setting { return r.setting(r.Config.OFT.Guidance) }
 
-// Rollout is the plan of stage 2's rollouts.
-func (r Recipe) Rollout() trainer.Plan {
+// Rollout is the plan of stage 2's rollouts in an epoch. Methods that train on finished pictures follow the flow.
+func (r Recipe) Rollout(epoch int) trainer.Plan {
 	o := r.Config.OFT
-	p := r.plan(flow.Form(o.Forms.Step), o.Steps, o.SChurn)
-	p.Noisy = o.NoisySteps
+	p := r.plan(flow.Form(o.Forms.Step), o.Steps, o.Noise())
+	p.Noisy, p.Square = o.NoisySteps, o.LogProb == "square"
+	if w := o.NoiseWindow; w.Size > 0 {
+		low, high := o.Window()
+		window := flow.Window{Size: w.Size, Low: low, High: high, Random: w.Strategy == "random", Stride: w.Stride, Every: w.Every, Wrap: w.Wrap}
+		p.First, p.Noisy = window.Start(epoch, r.key("oft window").Index(uint64(epoch)).Float64(0)), w.Size
+	}
 	return p
+}
+
+// Kept is the range [first, end) of a rollout's states that training reads, and so the store keeps: those around the noisy
+// steps, or the last one alone.
+func (r Recipe) Kept(epoch int) (first, end int) {
+	o := r.Config.OFT
+	if o.Forward() {
+		return o.Steps, o.Steps + 1
+	}
+	first, end = r.Rollout(epoch).Window()
+	return first, end + 1
 }
 
 // StartNoise keys the noise that a sample of a prompt starts from.
@@ -61,21 +77,22 @@ func (r Recipe) StepNoise(number, sample, step int) random.Key {
 // paperTokens are the packed tokens of a 1024×1024 picture.
 const paperTokens = 4096
 
-// TrainedSteps are the steps of a rollout as the loss reads them, with the timesteps that the network saw.
-func (r Recipe) TrainedSteps() ([]flow.Step, []float32) {
-	plan := r.Rollout()
+// TrainedSteps are the noisy steps of an epoch's rollouts as the loss reads them, with the timesteps that the network saw.
+func (r Recipe) TrainedSteps(epoch int) ([]flow.Step, []float32) {
+	plan := r.Rollout(epoch)
 	timesteps := plan.Timesteps
 	if r.Config.OFT.Forms.Sigmas == string(flow.Paper) {
 		// The authors' training pass reads the schedule that a 1024×1024 evaluation left in the shared scheduler.
 		plan.Sigmas = r.Scheduler.Sigmas(r.Config.OFT.Steps, paperTokens)
 	}
-	return plan.Steps(), timesteps
+	first, end := plan.Window()
+	return plan.Steps()[first:end], timesteps[first:end]
 }
 
-// DPO is the loss of stage 2.
+// DPO is the loss of stage 2's method dpo.
 func (r Recipe) DPO() flow.DPO {
 	o := r.Config.OFT
-	return flow.DPO{Beta: o.Beta, Eps: o.EpsClamp, Pairs: flow.Form(o.Forms.Pairs)}
+	return flow.DPO{Beta: o.Beta, Eps: o.EpsClamp, Pairs: flow.Form(o.Forms.Pairs), MinGap: o.MinGap, Cap: o.MarginCap, Trust: o.Trust, KLLimit: o.KLLimit}
 }
 
 // Masker makes the masks of stage 2; the detector is asked only under the policy that needs one.
@@ -84,19 +101,17 @@ func (r Recipe) Masker(d reward.Detector) (*reward.Masker, error) {
 	return reward.NewMasker(m.Policy, m.OnEmpty, r.Forms(), d)
 }
 
-// Pair is one prompt's samples as the trainer takes them. Scores nearer than min_gap, or a picture that is to be skipped,
-// count as a tie.
-func (r Recipe) Pair(latents [][][]float32, rewards []float64, subjects []reward.Subject) trainer.Pair {
+// Pair is one prompt's samples as the method dpo takes them, with the states that were kept. A picture that is to be skipped
+// makes a tie of all.
+func (r Recipe) Pair(epoch int, latents [][][]float32, rewards []float64, subjects []reward.Subject) trainer.Pair {
 	pair := trainer.Pair{Latents: latents, Rewards: append([]float64(nil), rewards...)}
-	low, high, skip := rewards[0], rewards[0], false
-	for i, s := range subjects {
+	for _, s := range subjects {
 		pair.Masks = append(pair.Masks, s.Mask(r.Forms(), r.Grid))
-		low, high, skip = min(low, rewards[i]), max(high, rewards[i]), skip || s.Skip
+		if s.Skip {
+			clear(pair.Rewards)
+		}
 	}
-	if skip || high-low < r.Config.OFT.MinGap {
-		clear(pair.Rewards)
-	}
-	pair.Steps, pair.Timesteps = r.TrainedSteps()
+	pair.Steps, pair.Timesteps = r.TrainedSteps(epoch)
 	return pair
 }
 
@@ -105,16 +120,16 @@ func (r Recipe) Summary(rewards [][]float64) run.PairSummary {
 	s := run.PairSummary{Pairs: len(rewards)}
 	n := 0
 	for _, group := range rewards {
-		low, high := group[0], group[0]
 		for _, v := range group {
 			s.RewardMean += v
-			low, high = min(low, v), max(high, v)
 			n++
 		}
-		s.RewardBest += high
-		if high == low || high-low < r.Config.OFT.MinGap {
+		best, _ := flow.Extremes(group)
+		s.RewardBest += group[best]
+		if flow.Flat(group, r.Config.OFT.MinGap) {
 			s.Ties++
 		}
+		s.RewardSpread += flow.Spread(group) / float64(len(rewards))
 	}
 	if n > 0 {
 		s.RewardMean /= float64(n)

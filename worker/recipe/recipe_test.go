@@ -200,8 +200,8 @@ func TestDrawsFitTheirDensity(t *testing.T) {
 	}
 }
 
-// TestTiesAndSkippedPairsTrainNothing: scores nearer than min_gap, and pairs of a picture that is to be skipped, have
-// equal rewards afterwards; the scores themselves stay as they were.
+// TestTiesAndSkippedPairsTrainNothing: scores no further apart than min_gap are no pair to the loss, and a picture that is to
+// be skipped makes equal rewards of all; the scores themselves stay as they were.
 func TestTiesAndSkippedPairsTrainNothing(t *testing.T) {
 	r, _, _ := bare(2, "oft.min_gap=0.5")
 	latents := [][][]float32{{{1}}, {{2}}}
@@ -212,17 +212,21 @@ func TestTiesAndSkippedPairsTrainNothing(t *testing.T) {
 		rewards  []float64
 		subjects []reward.Subject
 		want     []float64
+		trains   bool
 	}{
-		"apart":       {[]float64{1, 2}, []reward.Subject{subject, subject}, []float64{1, 2}},
-		"at the gap":  {[]float64{1, 1.5}, []reward.Subject{subject, subject}, []float64{1, 1.5}},
-		"too near":    {[]float64{1, 1.4}, []reward.Subject{subject, subject}, []float64{0, 0}},
-		"one skipped": {[]float64{1, 9}, []reward.Subject{skipped, subject}, []float64{0, 0}},
-		"last one":    {[]float64{1, 9}, []reward.Subject{subject, skipped}, []float64{0, 0}},
+		"apart":       {[]float64{1, 2}, []reward.Subject{subject, subject}, []float64{1, 2}, true},
+		"at the gap":  {[]float64{1, 1.5}, []reward.Subject{subject, subject}, []float64{1, 1.5}, false},
+		"too near":    {[]float64{1, 1.4}, []reward.Subject{subject, subject}, []float64{1, 1.4}, false},
+		"one skipped": {[]float64{1, 9}, []reward.Subject{skipped, subject}, []float64{0, 0}, false},
+		"last one":    {[]float64{1, 9}, []reward.Subject{subject, skipped}, []float64{0, 0}, false},
 	} {
 		stored := slices.Clone(c.rewards)
-		p := r.Pair(latents, stored, c.subjects)
+		p := r.Pair(0, latents, stored, c.subjects)
 		if !slices.Equal(p.Rewards, c.want) || !slices.Equal(stored, c.rewards) {
 			t.Errorf("%s: rewards %v, want %v; stored %v", name, p.Rewards, c.want, stored)
+		}
+		if _, pull, _ := r.DPO().PairLoss([]float64{0, 0}, []float64{0, 0}, p.Rewards); (pull[0] != 0) != c.trains {
+			t.Errorf("%s: pull %v", name, pull)
 		}
 		if len(p.Masks) != 2 || p.Masks[0].Kept() != 1 || len(p.Latents) != 2 {
 			t.Errorf("%s: masks %v", name, p.Masks)

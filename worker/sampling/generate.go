@@ -22,7 +22,7 @@ func Generate(ctx context.Context, r *opened.Run, c activities.PairShard, m acti
 	if ref, ok, err := store.Finished(ctx, r.Objects, key); ok || err != nil {
 		return ref, err
 	}
-	policy, err := policyOf(ctx, r, c.Policy)
+	policy, err := checkpoint.Sampler(ctx, r, c.Policy)
 	if err != nil {
 		return run.ObjectRef{}, err
 	}
@@ -35,7 +35,7 @@ func Generate(ctx context.Context, r *opened.Run, c activities.PairShard, m acti
 		default:
 		}
 		start := time.Now()
-		if err := rollOut(ctx, r, out, out.Prompts[from:min(from+together, len(out.Prompts))], policy, m.Alive); err != nil {
+		if err := rollOut(ctx, r, c.Epoch, out, out.Prompts[from:min(from+together, len(out.Prompts))], policy, m.Alive); err != nil {
 			return run.ObjectRef{}, err
 		}
 		m.Report(run.Progress{Stage: run.StageOFT, Epoch: c.Epoch, Note: "generating", StepSeconds: time.Since(start).Seconds(), At: time.Now()})
@@ -43,17 +43,8 @@ func Generate(ctx context.Context, r *opened.Run, c activities.PairShard, m acti
 	return store.Finish(ctx, r.Objects, key, out.Write)
 }
 
-// policyOf is the adapter that stage 2 trains: before its first epoch what it starts from, which is the evaluated adapter of
-// the stage before.
-func policyOf(ctx context.Context, r *opened.Run, at run.CheckpointRef) (*lora.Adapter, error) {
-	if at.Stage != run.StageOFT {
-		return checkpoint.Evaluated(ctx, r, at)
-	}
-	return checkpoint.Trained(ctx, r, at)
-}
-
-// rollOut samples the pictures of some prompts in one batch and appends them.
-func rollOut(ctx context.Context, r *opened.Run, out *pairs.Rollouts, part []pairs.Prompt, policy *lora.Adapter, alive func()) error {
+// rollOut samples the pictures of some prompts in one batch and appends them, with the states that training reads.
+func rollOut(ctx context.Context, r *opened.Run, epoch int, out *pairs.Rollouts, part []pairs.Prompt, policy *lora.Adapter, alive func()) error {
 	samples := r.Recipe.Config.OFT.ImagesPerPrompt
 	texts := make([]string, len(part))
 	for i, p := range part {
@@ -75,12 +66,13 @@ func rollOut(ctx context.Context, r *opened.Run, out *pairs.Rollouts, part []pai
 	}
 	set := r.Recipe.OFTSetting()
 	set.OnCall = alive
-	t, err := trainer.Rollout(ctx, r.Models.Backend, r.Models.Pipeline.Transformer, policy, set, r.Recipe.Rollout(), start, n, cond, noise)
+	t, err := trainer.Rollout(ctx, r.Models.Backend, r.Models.Pipeline.Transformer, policy, set, r.Recipe.Rollout(epoch), start, n, cond, noise)
 	if err != nil {
 		return err
 	}
+	first, end := r.Recipe.Kept(epoch)
 	for p := range part {
-		out.Latents = append(out.Latents, paths(t, p*samples, samples, size))
+		out.Latents = append(out.Latents, paths(t.Latents[first:end], p*samples, samples, size))
 	}
 	images, err := r.Models.Decode(ctx, t.Latents[len(t.Latents)-1], n, r.Recipe.Grid)
 	if err != nil {
@@ -90,11 +82,11 @@ func rollOut(ctx context.Context, r *opened.Run, out *pairs.Rollouts, part []pai
 	return nil
 }
 
-// paths are the states of some samples of a batch, from sample first on.
-func paths(t *trainer.Trajectory, first, samples, size int) [][][]float32 {
+// paths are some samples of the states of a batch, from sample first on.
+func paths(states [][]float32, first, samples, size int) [][][]float32 {
 	out := make([][][]float32, samples)
 	for k := range out {
-		for _, x := range t.Latents {
+		for _, x := range states {
 			out[k] = append(out[k], x[(first+k)*size:(first+k+1)*size])
 		}
 	}

@@ -78,7 +78,7 @@ func opening(t *testing.T, set ...string) *opened.Run {
 // trainedPolicy commits a checkpoint whose adapter is far from its average and from the base, and returns both.
 func trainedPolicy(t *testing.T, r *opened.Run) (run.CheckpointRef, *lora.Adapter) {
 	t.Helper()
-	training, err := checkpoint.Begin(t.Context(), r, run.CheckpointRef{}, false, configs.Optim{EMA: 0.9}, r.Recipe.OFTSetting())
+	training, err := checkpoint.Begin(t.Context(), r, run.CheckpointRef{}, checkpoint.Start{Optim: configs.Optim{EMA: 0.9}, Setting: r.Recipe.OFTSetting()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func trainedPolicy(t *testing.T, r *opened.Run) (run.CheckpointRef, *lora.Adapte
 	for i := range w {
 		w[i] *= 0.2
 	}
-	training.Stepped(trainer.StepResult{}, 0, 0, 0)
+	training.Stepped(trainer.StepResult{}, checkpoint.Measured{}, 0)
 	policy := training.Adapter.Clone()
 	ref, err := training.Save(t.Context(), r, store.Manifest{Stage: run.StageOFT}, checkpoint.Result{})
 	if err != nil {
@@ -136,7 +136,7 @@ func TestRolloutsAreThoseOfThePolicy(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for i, x := range want.Latents {
+				for i, x := range want.Latents[:3] { // those around the two noisy steps
 					if d := farthest(got.Latents[p][k][i], x); d > 1e-3 {
 						t.Fatalf("prompt %d, picture %d: state %d is off by %g", prompt.Number, k, i, d)
 					}

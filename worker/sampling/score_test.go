@@ -100,7 +100,7 @@ func TestPicturesWithoutASubject(t *testing.T) {
 			t.Fatal(err)
 		}
 		pair := func(p int) trainer.Pair {
-			return d.Recipe.Pair([][][]float32{{{1}}, {{1}}}, back.Rewards[p], back.Subjects[p])
+			return d.Recipe.Pair(0, [][][]float32{{{1}}, {{1}}}, back.Rewards[p], back.Subjects[p])
 		}
 		first, second := pair(0), pair(1)
 		near := func(a, b []float64) bool {

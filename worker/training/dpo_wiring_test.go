@@ -107,11 +107,11 @@ func TestOFTTakesTheStepsOfTheRecipe(t *testing.T) {
 		c := activities.DPOChunk{Job: r.Job, Epoch: epoch, From: from, Reference: sft, Summary: summary, Spent: 70, Guard: guard}
 		c.Rollouts, c.Scores = stored(t, r, epoch, 4*epoch)
 		if epoch == 0 {
-			if _, err := DPO(t.Context(), r, c, stopping(1)); err == nil {
+			if _, err := OFT(t.Context(), r, c, stopping(1)); err == nil {
 				t.Fatal("the work does not leave")
 			}
 		}
-		got, err := DPO(t.Context(), r, c, stopping(0))
+		got, err := OFT(t.Context(), r, c, stopping(0))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +123,7 @@ func TestOFTTakesTheStepsOfTheRecipe(t *testing.T) {
 			}
 		}
 		values := map[string]float64{"loss": taken.Loss, "grad_norm": taken.Norm, "learning_rate": 0.03, "kl": taken.KL, "clamped": taken.Clamped,
-			"reward": summary.RewardMean, "reward_best": summary.RewardBest}
+			"reward": summary.RewardMean, "reward_best": summary.RewardBest, "reward_spread": 0, "flat_groups": 0}
 		last := run.Event{Stage: run.StageOFT, Step: 2*epoch + 2, Epoch: epoch + 1, Kind: "step", Masks: summary.Masks, Values: values}
 		name := fmt.Sprintf("oft-%06d.jsonl", 2*epoch+2)
 		sameAdapter(t, name, r, got.Checkpoint, want.Adapter)

@@ -112,7 +112,7 @@ func byHand(t *testing.T, r *opened.Run, start *lora.Adapter, guidance float64, 
 // stage1 commits the end of a stage 1 whose trained adapter is far from its average, and from the initial one.
 func stage1(t *testing.T, r *opened.Run) run.CheckpointRef {
 	t.Helper()
-	training, err := checkpoint.Begin(t.Context(), r, run.CheckpointRef{}, false, configs.Optim{EMA: 0.7}, r.Recipe.SFTSetting())
+	training, err := checkpoint.Begin(t.Context(), r, run.CheckpointRef{}, checkpoint.Start{Optim: configs.Optim{EMA: 0.7}, Setting: r.Recipe.SFTSetting()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func stage1(t *testing.T, r *opened.Run) run.CheckpointRef {
 		for i := range w {
 			w[i] *= 0.1
 		}
-		training.Stepped(trainer.StepResult{}, 0, 0, 0)
+		training.Stepped(trainer.StepResult{}, checkpoint.Measured{}, 0)
 	}
 	random.New(9).Normal(training.Optimizer.M.Floats())
 	for i, v := range training.Optimizer.M.Floats() {

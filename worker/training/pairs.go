@@ -5,16 +5,54 @@ import (
 	"fmt"
 
 	"github.com/sciflux/sciflux/activities"
+	"github.com/sciflux/sciflux/reward"
 	"github.com/sciflux/sciflux/run"
 	"github.com/sciflux/sciflux/trainer"
 	"github.com/sciflux/sciflux/worker/opened"
 	"github.com/sciflux/sciflux/worker/pairs"
+	"github.com/sciflux/sciflux/worker/recipe"
 )
 
-// EpochPairs joins the epoch's trajectories and scores, in the order of the prompts' numbers whatever the shards were. alive
-// is called after each prompt.
+// EpochPairs are the epoch's pairs as dpo takes them, see joined.
 func EpochPairs(ctx context.Context, r *opened.Run, c activities.DPOChunk, alive func()) ([]trainer.Pair, error) {
-	out := make([]trainer.Pair, r.Recipe.Config.OFT.PromptsPerEpoch)
+	all, err := joined(ctx, r, c, alive)
+	out := make([]trainer.Pair, len(all))
+	for i, s := range all {
+		out[i] = r.Recipe.Pair(c.Epoch, s.latents, s.rewards, s.subjects)
+		out[i].Conditioning = s.conditioning
+	}
+	return out, err
+}
+
+// EpochGroups are the epoch's pictures as the other methods take them, see joined.
+func EpochGroups(ctx context.Context, r *opened.Run, c activities.DPOChunk, alive func()) ([]trainer.Group, error) {
+	all, err := joined(ctx, r, c, alive)
+	if err != nil {
+		return nil, err
+	}
+	round := make([]recipe.Scored, len(all))
+	for i, s := range all {
+		round[i] = recipe.Scored{Number: s.number, Rewards: s.rewards, Subjects: s.subjects, Conditioning: s.conditioning}
+		for _, states := range s.latents {
+			round[i].Latents = append(round[i].Latents, states[len(states)-1])
+		}
+	}
+	return r.Recipe.Groups(round), nil
+}
+
+// sampled is one prompt with everything that was stored of it.
+type sampled struct {
+	number       int
+	latents      [][][]float32 // [sample][state]
+	rewards      []float64
+	subjects     []reward.Subject
+	conditioning trainer.Conditioning
+}
+
+// joined puts the epoch's rollouts and scores together, in the order of the prompts' numbers whatever the shards were. alive
+// is called after each prompt.
+func joined(ctx context.Context, r *opened.Run, c activities.DPOChunk, alive func()) ([]sampled, error) {
+	out := make([]sampled, r.Recipe.Config.OFT.PromptsPerEpoch)
 	found := 0
 	for i := range c.Rollouts {
 		n, err := joinShard(ctx, r, c, i, out, alive)
@@ -29,8 +67,8 @@ func EpochPairs(ctx context.Context, r *opened.Run, c activities.DPOChunk, alive
 	return out, nil
 }
 
-// joinShard puts the pairs of shard i into their places and counts them.
-func joinShard(ctx context.Context, r *opened.Run, c activities.DPOChunk, i int, out []trainer.Pair, alive func()) (int, error) {
+// joinShard puts the prompts of shard i into their places and counts them.
+func joinShard(ctx context.Context, r *opened.Run, c activities.DPOChunk, i int, out []sampled, alive func()) (int, error) {
 	rollouts, err := pairs.ReadRollouts(ctx, r.Objects, c.Rollouts[i])
 	if err != nil {
 		return 0, err
@@ -39,13 +77,18 @@ func joinShard(ctx context.Context, r *opened.Run, c activities.DPOChunk, i int,
 	if err != nil {
 		return 0, err
 	}
+	first, end := r.Recipe.Kept(c.Epoch)
 	for p, prompt := range rollouts.Prompts {
 		at := prompt.Number - c.Epoch*len(out)
-		if at < 0 || at >= len(out) || out[at].Rewards != nil || p >= len(scores.Rewards) {
+		if at < 0 || at >= len(out) || out[at].rewards != nil || p >= len(scores.Rewards) {
 			return 0, run.Errorf(run.ClassStorage, "read pairs", c.Rollouts[i].Key, "", "prompt %d does not belong to epoch %d", prompt.Number, c.Epoch)
 		}
-		out[at] = r.Recipe.Pair(rollouts.Latents[p], scores.Rewards[p], scores.Subjects[p])
-		if out[at].Conditioning, err = r.Models.Conditioning(ctx, []string{prompt.Text}, r.Recipe.TextTokens()); err != nil {
+		if states := len(rollouts.Latents[p][0]); states != end-first {
+			return 0, run.Errorf(run.ClassStorage, "read pairs", c.Rollouts[i].Key, "remove it, so that it is made again",
+				"it holds %d states of each rollout, the method needs %d", states, end-first)
+		}
+		out[at] = sampled{number: prompt.Number, latents: rollouts.Latents[p], rewards: scores.Rewards[p], subjects: scores.Subjects[p]}
+		if out[at].conditioning, err = r.Models.Conditioning(ctx, []string{prompt.Text}, r.Recipe.TextTokens()); err != nil {
 			return 0, err
 		}
 		alive()

@@ -22,7 +22,7 @@ func SFT(ctx context.Context, r *opened.Run, c activities.SFTChunk, m activities
 	if err != nil {
 		return activities.ChunkResult{}, err
 	}
-	t, err := checkpoint.Begin(ctx, r, from, false, r.Recipe.Config.SFT.Optim, watched(r.Recipe.SFTSetting(), m))
+	t, err := checkpoint.Begin(ctx, r, from, checkpoint.Start{Optim: r.Recipe.Config.SFT.Optim, Setting: watched(r.Recipe.SFTSetting(), m)})
 	if err != nil {
 		return activities.ChunkResult{}, err
 	}
@@ -59,7 +59,7 @@ func (c *chunk) sftStep(ctx context.Context) error {
 		return err
 	}
 	took := time.Since(start).Seconds()
-	c.Stepped(r, 0, 0, took)
+	c.Stepped(r, checkpoint.Measured{}, took)
 	c.events = append(c.events, run.Event{Stage: stage, Step: c.Step, Kind: "step", Values: map[string]float64{
 		"loss": r.Loss, "grad_norm": r.Norm, "learning_rate": r.Rate}})
 	total := c.run.Recipe.Config.SFT.Steps
