@@ -1,5 +1,5 @@
-// Package worker is the front door of the work itself: it implements activities.Stages. Each activity opens its run here,
-// once, and hands it to the room that does the work:
+// Package worker implements activities.Stages. Each activity opens its run here, once, and calls the package that does the
+// work:
 //
 //	models      opens, keeps and closes models            data      rows, prompts and pictures
 //	recipe      config → the trainer's values, pure        latents   pictures → latents, cached
@@ -92,7 +92,7 @@ func (w *Worker) open(ctx context.Context, job run.Job, m activities.Monitor) (*
 		if err != nil {
 			return nil, 0, err
 		}
-		r, err := w.furnish(ctx, job, cfg, func(note string) {
+		r, err := w.openRun(ctx, job, cfg, func(note string) {
 			m.Report(run.Progress{Stage: run.StagePrepare, Note: note, At: time.Now()})
 		})
 		return r, 1, err
@@ -115,21 +115,21 @@ func (w *Worker) config(ctx context.Context, job run.Job) (configs.Config, error
 	return cfg, nil
 }
 
-// furnish opens models and data.
-func (w *Worker) furnish(ctx context.Context, job run.Job, cfg configs.Config, tell func(string)) (*opened.Run, error) {
+// openRun opens models and data.
+func (w *Worker) openRun(ctx context.Context, job run.Job, cfg configs.Config, tell func(string)) (*opened.Run, error) {
 	r := &opened.Run{Job: job, Objects: w.options.Objects, CodeVersion: w.options.CodeVersion, Log: w.options.Log}
 	var err error
 	if r.Models, err = w.models.Open(ctx, cfg, tell); err != nil {
 		return nil, err
 	}
-	if err = w.furnishData(ctx, r, cfg, tell); err != nil {
+	if err = w.openData(ctx, r, cfg, tell); err != nil {
 		r.Models.Release()
 		return nil, err
 	}
 	return r, nil
 }
 
-func (w *Worker) furnishData(ctx context.Context, r *opened.Run, cfg configs.Config, tell func(string)) error {
+func (w *Worker) openData(ctx context.Context, r *opened.Run, cfg configs.Config, tell func(string)) error {
 	p := r.Models.Pipeline
 	r.Machine, r.Inputs = r.Models.Machine(), r.Models.Inputs
 	grid, err := p.Grid(cfg.Data.Resolution, cfg.Data.Resolution)
@@ -208,13 +208,13 @@ func (w *Worker) Report(ctx context.Context, c activities.ReportJob, m activitie
 	return do(ctx, w, "write report", c.Job, m, func(r *opened.Run) (run.ObjectRef, error) { return publish.Report(ctx, r, c, m) })
 }
 
-// do opens a job's run, hands it to a room, and gives what fails there its class.
-func do[T any](ctx context.Context, w *Worker, op string, job run.Job, m activities.Monitor, room func(*opened.Run) (T, error)) (out T, err error) {
+// do opens a job's run, does an activity's work on it, and gives what fails there its class.
+func do[T any](ctx context.Context, w *Worker, op string, job run.Job, m activities.Monitor, work func(*opened.Run) (T, error)) (out T, err error) {
 	r, done, err := w.open(ctx, job, m)
 	if err != nil {
 		return out, err
 	}
 	defer done()
-	out, err = room(r)
+	out, err = work(r)
 	return out, classify(op, err)
 }

@@ -2,8 +2,8 @@
 //
 // The way of a run through the code: run.go reads the config and starts the workflow (workflows/finetune.go, the plan in
 // five lines); work.go starts a worker, which takes its activities (activities/contract.go says what each must do); they
-// enter the work at worker/worker.go, which opens what the config names and hands it to a room: worker/training/sft.go and
-// dpo.go for the optimiser steps. Those call trainer, and trainer runs model/flux/forward.go.
+// enter the work at worker/worker.go, which opens what the config names and hands it on, to worker/training/sft.go and
+// oft.go for the optimiser steps. Those call trainer, and trainer runs model/flux/forward.go.
 package main
 
 import (

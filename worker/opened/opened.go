@@ -1,5 +1,5 @@
-// Package opened is one run's config with everything it names opened: the value that goes down once from the front door of
-// package worker to whichever room does an activity's work. It has fields and next to no behaviour.
+// Package opened is one run's config with everything it names opened: the value that goes down once from package
+// worker to whichever package does an activity's work. It has fields and next to no behaviour.
 package opened
 
 import (
