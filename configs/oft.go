@@ -222,8 +222,8 @@ type Stop struct {
 	RewardCollapse RewardCollapse `yaml:"reward_collapse"`
 	// The policy of dpo is far from the reference.
 	KLToReference Limit `yaml:"kl_to_reference" default:"limit=0.5" of:"dpo"`
-	// The policy of another method is far from the reference.
-	DistanceToReference Limit `yaml:"distance_to_reference" default:"limit=0.5" of:"dgpo|nft|dpo_flow|awm"`
+	// The policy of another method is far from the reference. Runs that learn well stay below 0.05 for a hundred steps.
+	DistanceToReference Limit `yaml:"distance_to_reference" default:"limit=0.25" of:"dgpo|nft|dpo_flow|awm"`
 	// Hardly a prompt has pictures of different scores, so that there is nothing to learn.
 	FlatRewards Limit `yaml:"flat_rewards" default:"limit=0.99"`
 	// Most masks stop all gradient.

@@ -52,8 +52,8 @@ type MatchResult struct {
 
 // Match takes one optimiser step of a forward-process method on groups at their levels from … to−1: the gradients of all
 // (group, level) losses, averaged over all of them. A peer whose weights are the policy's, as at the start of a round, costs
-// no pass. Where the loss does not read the reference's velocities they are computed for the first network call alone, so
-// that every method tells how far its policy has gone.
+// no pass. Where the loss does not read the reference's velocities they are computed for the first group at its first level
+// alone, in a network call of its own, so that every method tells how far its policy has gone.
 func (l *Learner) Match(ctx context.Context, groups []Group, from, to int, peers Peers, loss flow.Matching) (MatchResult, error) {
 	var r MatchResult
 	if err := checkGroups(groups); err != nil {
@@ -70,6 +70,9 @@ func (l *Learner) Match(ctx context.Context, groups []Group, from, to int, peers
 	l.Clear()
 	for first := true; len(items) > 0; first = false {
 		n := l.matchTogether(items)
+		if reference, _ := loss.Needs(); first && !reference {
+			n = 1
+		}
 		outcomes, err := l.MatchGradient(ctx, items[:n], frozen, loss, share, first)
 		if err != nil {
 			return r, err

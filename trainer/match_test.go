@@ -118,7 +118,7 @@ func TestPeersThatAreThePolicyCostNoPass(t *testing.T) {
 		{"both the policy", Peers{policy, policy}, matchings["nft"], 2},
 		{"one the policy", Peers{moved(t, m, 4), policy}, matchings["nft"], 4},
 		{"both others", peersOf(t, m), matchings["nft"], 6},
-		{"reference for the first call alone", peersOf(t, m), free, 5},
+		{"reference for the first group alone", peersOf(t, m), free, 5},
 		{"no old policy", Peers{Reference: moved(t, m, 4)}, matchings["dpo_flow"], 4},
 	} {
 		if _, forward := step(c.peers, c.loss); forward != c.want {

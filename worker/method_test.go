@@ -19,7 +19,7 @@ import (
 
 // methods are settings under which each method of stage 2 uses whatever it can, with two steps an epoch.
 var methods = map[string][]string{
-	"dpo, window": {"oft.noisy_steps=0", "oft.noise_window.size=2", "oft.noise_window.high=3", "oft.updates=2", "oft.accumulate_pairs=4", "oft.forms.step=cps",
+	"dpo, window": {"oft.noisy_steps=0", "oft.noise_window.size=2", "oft.noise_window.high=3", "oft.updates=2", "oft.accumulate_pairs=2", "oft.forms.step=cps",
 		"oft.eta=0.5", "oft.trust=kl_mask", "oft.kl_limit=1e-6", "oft.margin_cap=3", "oft.log_prob=square"},
 	"dpo_flow": {"oft.method=dpo_flow", "oft.times.count=2", "oft.dpo_flow.pairs=all"},
 	"dgpo":     {"oft.method=dgpo", "oft.times.count=2", "oft.dgpo.clip=1e-2", "oft.dgpo.old.ramp=0.1", "oft.kl.weight=0.01"},
@@ -29,15 +29,17 @@ var methods = map[string][]string{
 
 func methodSpec(t *testing.T, method string) run.Spec {
 	t.Helper()
-	return testSpec(t, append([]string{"data.train_tuples=12", "sft.batch=2", "sft.ema=0.5", "oft.ema=0.5", "oft.images_per_prompt=3", "oft.lr=1e-2"}, methods[method]...)...)
+	return testSpec(t, append([]string{"data.train_tuples=12", "sft.batch=2", "sft.ema=0.5", "oft.ema=0.5", "oft.prompts_per_epoch=2", "oft.images_per_prompt=3", "oft.lr=1e-2"}, methods[method]...)...)
 }
 
-// prepared is a store with the run's SFT checkpoint.
-func prepared(t *testing.T, spec run.Spec) (store.Objects, run.CheckpointRef) {
+// prepared is a store with the run's SFT checkpoint, and a worker on it.
+func prepared(t *testing.T, spec run.Spec) (*Worker, store.Objects, run.CheckpointRef) {
 	t.Helper()
 	objects := &store.Mem{}
-	must[activities.PrepareResult](t)(newWorker(t, objects).Prepare(t.Context(), spec, newWatcher(0)))
-	return objects, train(t, objects, spec.Job(), run.StageSFT, run.CheckpointRef{}, 4)
+	s := newWorker(t, objects)
+	must[activities.PrepareResult](t)(s.Prepare(t.Context(), spec, newWatcher(0)))
+	c := activities.SFTChunk{Job: spec.Job(), Stage: run.StageSFT, To: 2}
+	return s, objects, must[activities.ChunkResult](t)(s.TrainSFT(t.Context(), c, newWatcher(0))).Checkpoint
 }
 
 // TestEveryMethodResumesToTheSameBits: two epochs of each method, by one process from one shard, and by processes that are
@@ -51,12 +53,12 @@ func TestEveryMethodResumesToTheSameBits(t *testing.T) {
 		if method == "dgpo" || method == "nft" || method == "awm" {
 			parts = append(slices.Clone(parts), checkpoint.OldPart)
 		}
-		whole, sft := prepared(t, spec)
-		cut, from := prepared(t, spec)
-		at, other := sft, from
+		one, whole, sft := prepared(t, spec)
+		other, cut, from := prepared(t, spec)
+		at, behind := sft, from
 		for epoch := range 2 {
-			want := trainEpoch(t, newWorker(t, whole), job, epoch, 1, at, sft, newWatcher(0))
-			c, stops := dpoChunk(t, newWorker(t, cut), job, epoch, 3, other, from), 0
+			want := trainEpoch(t, one, job, epoch, 1, at, sft, newWatcher(0))
+			c, stops := dpoChunk(t, other, job, epoch, 3, behind, from), 0
 			var got activities.ChunkResult
 			for ; ; stops++ {
 				var err error
@@ -72,7 +74,7 @@ func TestEveryMethodResumesToTheSameBits(t *testing.T) {
 			if got.Summary != want.Summary || stops != 1 || want.Summary.Steps != 2 {
 				t.Errorf("%s: summary %+v, want %+v", what, got.Summary, want.Summary)
 			}
-			at, other = want.Checkpoint, got.Checkpoint
+			at, behind = want.Checkpoint, got.Checkpoint
 		}
 		if twin, ok := seen[at.Adapter.SHA256]; ok {
 			t.Errorf("%s and %s give the same adapter", method, twin)
@@ -85,8 +87,8 @@ func TestEveryMethodResumesToTheSameBits(t *testing.T) {
 // rollouts of the next round are that one's.
 func TestOldPolicyTrailsThePolicy(t *testing.T) {
 	spec := methodSpec(t, "nft")
-	objects, sft := prepared(t, spec)
-	s, job := newWorker(t, objects), spec.Job()
+	s, objects, sft := prepared(t, spec)
+	job := spec.Job()
 	first := trainEpoch(t, s, job, 0, 1, sft, sft, newWatcher(0)).Checkpoint
 	held := prints(t, objects, first)
 	if held[checkpoint.OldPart] == held[checkpoint.PolicyPart] || held[checkpoint.OldPart] == held[store.AdapterPart] {
@@ -126,8 +128,8 @@ func TestOldPolicyTrailsThePolicy(t *testing.T) {
 func TestRoundsKeepWhatTheirMethodReads(t *testing.T) {
 	for method, want := range map[string]int{"dpo, window": 3, "nft": 1, "dgpo": 1} {
 		spec := methodSpec(t, method)
-		objects, sft := prepared(t, spec)
-		c := dpoChunk(t, newWorker(t, objects), spec.Job(), 0, 1, sft, sft)
+		s, objects, sft := prepared(t, spec)
+		c := dpoChunk(t, s, spec.Job(), 0, 1, sft, sft)
 		stored := must[*pairs.Rollouts](t)(pairs.ReadRollouts(t.Context(), objects, c.Rollouts[0]))
 		if n := len(stored.Latents[0][0]); n != want || len(stored.Latents[0]) != 3 {
 			t.Errorf("%s: %d states of %d pictures, want %d", method, n, len(stored.Latents[0]), want)
@@ -139,8 +141,8 @@ func TestRoundsKeepWhatTheirMethodReads(t *testing.T) {
 // policy; one error names the step, both methods and the cure.
 func TestAnotherMethodsCheckpoint(t *testing.T) {
 	spec := methodSpec(t, "nft")
-	objects, sft := prepared(t, spec)
-	s, job, ctx := newWorker(t, objects), spec.Job(), context.Background()
+	s, objects, sft := prepared(t, spec)
+	job, ctx := spec.Job(), context.Background()
 	good := trainEpoch(t, s, job, 0, 1, sft, sft, newWatcher(0)).Checkpoint
 	checkpoints := store.Checkpoints{Objects: objects, Run: "test"}
 	loaded := must[*store.Loaded](t)(checkpoints.Load(ctx, good))

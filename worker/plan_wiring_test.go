@@ -29,7 +29,7 @@ func TestTheWorkflowsDecideByTheConfig(t *testing.T) {
 			RewardCollapse: configs.RewardCollapse{Action: "stop", Drop: 1.5, Window: 8},
 			KLToReference:  configs.Limit{Action: "stop", Limit: 0.25, Patience: 3},
 			DeadMasks:      configs.Limit{Action: "stop", Limit: 0.5, Patience: 6}, ClampSaturation: configs.Limit{Action: "pause", Limit: 0.9, Patience: 3},
-			DistanceToReference: configs.Limit{Action: "stop", Limit: 0.5, Patience: 3}, FlatRewards: configs.Limit{Action: "stop", Limit: 0.7, Patience: 3},
+			DistanceToReference: configs.Limit{Action: "stop", Limit: 0.25, Patience: 3}, FlatRewards: configs.Limit{Action: "stop", Limit: 0.7, Patience: 3},
 		},
 	}
 	if diff := cmp.Diff(want, got.Plan); diff != "" {

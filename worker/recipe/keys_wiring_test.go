@@ -124,7 +124,7 @@ func otherValues(t *testing.T, f configs.Field, file string, set []string) []str
 	}
 	var at any = tree
 	for _, name := range strings.Split(f.Path, ".") {
-		at, _ = at.(map[string]any)[name].(any)
+		at = at.(map[string]any)[name]
 		if at == nil {
 			return []string{"other", "3", "[x]"}
 		}
