@@ -253,6 +253,20 @@ func samePicture(t *testing.T, what string, png []byte, image reward.Images) {
 	}
 }
 
+// TestShardsHoldEachTupleOnce: groups of tuples take turns among the shards.
+func TestShardsHoldEachTupleOnce(t *testing.T) {
+	r := opening(t)
+	for shard, want := range [][]int{{0, 1, 2, 3, 4, 5, 6, 7}, {8, 9}} {
+		var got []int
+		for _, tuple := range part(t, r, run.VariantBase, run.CheckpointRef{}, shard, 2).Tuples {
+			got = append(got, tuple.Index)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("shard %d holds the tuples %v, want %v", shard, got, want)
+		}
+	}
+}
+
 // TestTheEvaluationDuringTrainingIsABeginning: of the first tuples and pictures of the whole one, named by its checkpoint.
 func TestTheEvaluationDuringTrainingIsABeginning(t *testing.T) {
 	r := opening(t)

@@ -87,8 +87,8 @@ func TestScorerIsTheOneThatIsNamed(t *testing.T) {
 	}
 }
 
-// TestTheWholePromptIsScored: prompts that differ in their last word alone have other scores for the same picture, and each
-// picture has its own.
+// TestTheWholePromptIsScored: prompts of one length that differ in their last word alone have other scores for the same
+// picture, and each picture has its own.
 func TestTheWholePromptIsScored(t *testing.T) {
 	be, err := cpu.New(cpu.Options{Threads: 1})
 	if err != nil {
@@ -100,7 +100,7 @@ func TestTheWholePromptIsScored(t *testing.T) {
 		images.Data[i] = float32(i%(7+i/(3*64*64))) / 10
 	}
 	scores := func(order ...int) (out []float64) {
-		prompts := []string{"a photo of an apple that is green", "a photo of an apple that is red", "a photo of an apple that is red"}
+		prompts := []string{"a photo of an apple that is green", "a photo of an apple that is brown", "a photo of an apple that is brown"}
 		some, texts := reward.Images{H: 64, W: 64}, []string{}
 		for _, i := range order {
 			some, texts = some.Join(images.Slice(i, i+1)), append(texts, prompts[i])
@@ -112,7 +112,7 @@ func TestTheWholePromptIsScored(t *testing.T) {
 		return out
 	}
 	same := reward.Images{B: 2, H: 64, W: 64, Data: append(slices.Clone(images.Slice(0, 1).Data), images.Slice(0, 1).Data...)}
-	two, err := s.Scorer.Score(t.Context(), []string{"a photo of an apple that is green", "a photo of an apple that is red"}, same)
+	two, err := s.Scorer.Score(t.Context(), []string{"a photo of an apple that is green", "a photo of an apple that is brown"}, same)
 	if err != nil || math.Abs(two[0]-two[1]) < 1e-3 {
 		t.Errorf("one picture scores %v for two prompts (%v)", two, err)
 	}
