@@ -137,7 +137,7 @@ func TestAnotherMachineIsTold(t *testing.T) {
 		Machine string
 		Inputs  map[string]string
 	}
-	if err != nil || json.Unmarshal(text, &from) != nil || from.Machine != after.Machine || len(from.Inputs) != 3 {
+	if err != nil || json.Unmarshal(text, &from) != nil || from.Machine != after.Machine || len(from.Inputs) != 4 {
 		t.Errorf("provenance %s, %v", text, err)
 	}
 	for _, name := range []string{"kohya/kohya_lora.safetensors", "peft/adapter_model.safetensors", "peft/adapter_config.json"} {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,12 +59,11 @@ func ready(ctx context.Context, r *opened.Run, m activities.Monitor) (activities
 	if err := r.Data.CheckPictures(ctx, progress(m, "checking pictures")); err != nil {
 		return out, err
 	}
-	cut, err := encodeTexts(ctx, r, m)
+	told, err := encodeTexts(ctx, r, m)
 	if err != nil {
 		return out, err
 	}
-	told := append(append(notes(cfg.Model.Adapter, initial.Notes), notes(cfg.Model.Pipeline, r.Models.Pipeline.Notes())...), cut...)
-	for _, note := range append(told, stageNotes(r)...) {
+	for _, note := range slices.Concat(notes(cfg.Model.Adapter, initial.Notes), told, stageNotes(r)) {
 		r.Log.Info(note, "run", r.Job.Run)
 		m.Report(run.Progress{Stage: run.StagePrepare, Note: note, At: time.Now()})
 	}
@@ -84,7 +84,8 @@ func progress(m activities.Monitor, note string) func(done, total int) error {
 }
 
 // encodeTexts opens the text encoders, has them encode every prompt of the run where the results can be kept, and gives
-// them up. It returns a sentence when prompts are longer than what the encoders are given.
+// them up. It returns what a person should know of the models' files, and of prompts that are longer than what the encoders
+// are given.
 func encodeTexts(ctx context.Context, r *opened.Run, m activities.Monitor) ([]string, error) {
 	p, tokens := r.Models.Pipeline, r.Recipe.TextTokens()
 	if err := p.Check(); err != nil {
@@ -103,7 +104,7 @@ func encodeTexts(ctx context.Context, r *opened.Run, m activities.Monitor) ([]st
 	if err != nil {
 		return nil, err
 	}
-	var told []string
+	told := notes(r.Recipe.Config.Model.Pipeline, p.Notes()) // before the encoders leave with theirs
 	if cut.Any() {
 		told = append(told, cut.String())
 	}
@@ -252,8 +253,13 @@ func (w *Worker) putConfig(ctx context.Context, spec run.Spec) error {
 	if err != nil {
 		return err
 	}
-	if old, err := configs.Parse(string(text)); err == nil && old.Hash() == spec.ConfigHash {
+	if string(text) == spec.Config {
 		return nil
+	}
+	if old, err := configs.Parse(string(text)); err == nil && old.Hash() == spec.ConfigHash {
+		// The same results by other means: a resume may change what only costs time, room or a place.
+		_, err = w.options.Objects.PutIfMatch(ctx, key, strings.NewReader(spec.Config), there.ETag)
+		return err
 	}
 	begun, err := store.Begun(ctx, w.options.Objects, spec.Name)
 	if err != nil {

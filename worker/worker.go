@@ -87,16 +87,35 @@ func (w *Worker) Close() error { return errors.Join(w.runs.Clear(), w.models.Clo
 
 // open lends the run of a job, opening what its config names where it is not open.
 func (w *Worker) open(ctx context.Context, job run.Job, m activities.Monitor) (*opened.Run, func(), error) {
-	return w.runs.Take(ctx, job.Run+" "+job.ConfigHash, func() (*opened.Run, int64, error) {
-		cfg, err := w.config(ctx, job)
-		if err != nil {
-			return nil, 0, err
-		}
+	cfg, err := w.config(ctx, job)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer living(m)() // while another activity opens the same run
+	return w.runs.Take(ctx, job.Run+" "+cfg.Resolved(), func() (*opened.Run, int64, error) {
 		r, err := w.openRun(ctx, job, cfg, func(note string) {
 			m.Report(run.Progress{Stage: run.StagePrepare, Note: note, At: time.Now()})
 		})
 		return r, 1, err
 	})
+}
+
+// living gives signs of life every second until the returned function is called.
+func living(m activities.Monitor) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				m.Alive()
+			}
+		}
+	}()
+	return func() { close(done) }
 }
 
 // config reads the job's config from the store.
@@ -162,7 +181,16 @@ func (w *Worker) identify(ctx context.Context, r *opened.Run, tell func(string))
 			tell(fmt.Sprintf("reading the data set: %d of %d rows", done, total))
 		}
 	})
-	if path := r.Recipe.Config.Model.Adapter; path != "" && err == nil {
+	if err != nil {
+		return err
+	}
+	if r.Recipe.Config.Data.Prompts != "" {
+		r.Inputs["data.prompts"] = r.Data.PromptsIdentity()
+	}
+	if r.Inputs["eval.splits"], err = r.Data.TestIdentity(ctx); err != nil {
+		return err
+	}
+	if path := r.Recipe.Config.Model.Adapter; path != "" {
 		r.Inputs["model.adapter"], err = w.models.AdapterIdentity(ctx, path)
 	}
 	return err
@@ -215,6 +243,12 @@ func do[T any](ctx context.Context, w *Worker, op string, job run.Job, m activit
 		return out, err
 	}
 	defer done()
-	out, err = work(r)
+	out, err = guarded(r, work)
 	return out, classify(op, err)
+}
+
+// guarded makes an error of a lack of memory, wherever the work met it.
+func guarded[T any](r *opened.Run, work func(*opened.Run) (T, error)) (out T, err error) {
+	defer engine.Guard(&err)
+	return work(r)
 }

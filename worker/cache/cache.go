@@ -12,7 +12,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 )
@@ -181,6 +183,9 @@ func (c *Cache) makeRoom(added int64) {
 	}
 }
 
+// ours is what this package writes: a key in two parts, or a file that a killed process left half-written.
+var ours = regexp.MustCompile(`^/[0-9a-f]{2}/([0-9a-f]{62}|\.new-[^/]*)$`)
+
 type file struct {
 	path  string
 	bytes int64
@@ -189,9 +194,13 @@ type file struct {
 
 // files lists the folder. What another process removes meanwhile is left out.
 func (c *Cache) files() (files []file, total int64) {
-	_ = filepath.WalkDir(c.options.Dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return nil
+	dir, err := filepath.EvalSymlinks(c.options.Dir)
+	if err != nil {
+		return nil, 0
+	}
+	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || !ours.MatchString(filepath.ToSlash(strings.TrimPrefix(path, dir))) {
+			return nil // somebody else's files are neither counted nor removed
 		}
 		if info, err := e.Info(); err == nil {
 			files = append(files, file{path, info.Size(), info.ModTime()})

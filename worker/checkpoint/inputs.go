@@ -24,7 +24,7 @@ func SameInputs(r *opened.Run, m store.Manifest) error {
 
 // classOf is the class of a failure at an input.
 func classOf(key string) run.Class {
-	if key == "data.source" || key == "data.prompts" {
+	if key == "data.source" || key == "data.prompts" || key == "eval.splits" {
 		return run.ClassData
 	}
 	return run.ClassModel

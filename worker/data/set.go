@@ -2,6 +2,9 @@ package data
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"sync"
 
@@ -76,6 +79,29 @@ func (s *Set) Identity(ctx context.Context, cacheDir string, tell func(done, tot
 		return "", run.Errorf(run.ClassData, "read data set", s.folder, "", "%w", err)
 	}
 	return id, nil
+}
+
+// PromptsIdentity names the prompts of stage 2.
+func (s *Set) PromptsIdentity() string { return fingerprint(s.Prompts) }
+
+// TestIdentity names what evaluations read: the texts of the test rows.
+func (s *Set) TestIdentity(ctx context.Context) (string, error) {
+	var all [][]Row
+	for _, split := range s.cfg.Eval.Splits {
+		rows, err := s.Test(ctx, split)
+		if err != nil {
+			return "", err
+		}
+		all = append(all, rows)
+	}
+	return fingerprint(all), nil
+}
+
+// fingerprint is a hash over the exported fields of values.
+func fingerprint(v any) string {
+	h := sha256.New()
+	_ = json.NewEncoder(h).Encode(v) // texts and numbers: nothing that JSON cannot say
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // TestTexts are the prompts that evaluations draw.

@@ -39,7 +39,7 @@ func Evaluate(ctx context.Context, r *opened.Run, c activities.EvalShard, m acti
 		part.Quick, err = w.quick(ctx)
 		return part, err
 	}
-	w.key = fmt.Sprintf("%s%s-%s-%03d.json", run.Keys(c.Job.Run).Eval(), c.Variant, c.Split, c.Shard)
+	w.key = fmt.Sprintf("%s%s-%s-%03d-of-%03d.json", run.Keys(c.Job.Run).Eval(), c.Variant, c.Split, c.Shard, c.Shards)
 	ref, ok, err := store.Finished(ctx, r.Objects, w.key)
 	if err != nil {
 		return part, err

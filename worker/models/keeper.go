@@ -11,10 +11,12 @@ import (
 
 	"github.com/sciflux/sciflux/configs"
 	"github.com/sciflux/sciflux/engine"
+	"github.com/sciflux/sciflux/model/lora"
 	"github.com/sciflux/sciflux/model/pipeline"
 	"github.com/sciflux/sciflux/model/weights"
 	builtin "github.com/sciflux/sciflux/models"
 	"github.com/sciflux/sciflux/reward"
+	"github.com/sciflux/sciflux/run"
 	"github.com/sciflux/sciflux/worker/shelf"
 )
 
@@ -79,7 +81,7 @@ func (k *Keeper) open(ctx context.Context, s *Set, c configs.Config, tell func(s
 	}
 	s.Inputs = map[string]string{}
 	if s.Inputs["model.pipeline"], err = pipeline.Identity(ctx, folder, k.identityOptions(folder, tell)); err != nil {
-		return err
+		return run.Errorf(run.ClassModel, "use", "model.pipeline", "every part must come from one FLUX pipeline", "%w", err)
 	}
 	p, put, err := take(ctx, &k.pipelines, folder, fmt.Sprint(s.Inputs["model.pipeline"], o.Storage, o.Compute, c.Data.CacheText), func() (*pipeline.Pipeline, error) {
 		tell("opening " + folder)
@@ -94,7 +96,7 @@ func (k *Keeper) open(ctx context.Context, s *Set, c configs.Config, tell func(s
 		return err
 	}
 	if s.Inputs["reward.sciscore"], err = weights.FolderIdentity(ctx, folder, "model", k.identityOptions(folder, tell)); err != nil {
-		return err
+		return run.Errorf(run.ClassModel, "use", "reward.sciscore", "name a CLIP model folder", "%w", err)
 	}
 	scorer, put, err := take(ctx, &k.scorers, folder, fmt.Sprint(s.Inputs["reward.sciscore"], c.Reward.Batch), func() (*reward.SciScore, error) {
 		tell("opening " + folder)
@@ -115,8 +117,16 @@ func take[V any](ctx context.Context, s *shelf.Shelf[V], folder, what string, op
 	})
 }
 
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // sizeOf adds up the files of a folder. What cannot be read is left to whoever opens it.
 func sizeOf(folder string) (size int64) {
+	if to, err := filepath.EvalSymlinks(folder); err == nil {
+		folder = to // a link is not walked into
+	}
 	_ = filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return nil
@@ -147,8 +157,12 @@ func (k *Keeper) identityOptions(folder string, tell func(string)) weights.Ident
 func (k *Keeper) AdapterIdentity(ctx context.Context, path string) (string, error) {
 	o := weights.IdentityOptions{Cache: k.identities()}
 	entries, err := os.ReadDir(path)
-	if err != nil { // no folder
-		return weights.Identity(ctx, filepath.Dir(path), []string{path}, o)
+	if err != nil { // a file; a config of peft beside it decides its scale
+		files := []string{path}
+		if beside := filepath.Join(filepath.Dir(path), lora.PEFTConfigFile); exists(beside) {
+			files = append(files, beside)
+		}
+		return weights.Identity(ctx, filepath.Dir(path), files, o)
 	}
 	var files []string
 	for _, e := range entries {

@@ -10,6 +10,7 @@ import (
 	"github.com/sciflux/sciflux/worker/measure"
 	"github.com/sciflux/sciflux/worker/opened"
 	"github.com/sciflux/sciflux/worker/pairs"
+	"github.com/sciflux/sciflux/worker/sampling"
 )
 
 // gridOf lays the pictures of a split side by side: what SP and EP look like, then the implicit prompt by each variant.
@@ -104,11 +105,11 @@ func lastPairs(ctx context.Context, r *opened.Run, state run.State) (*pairs.Roll
 		return nil, pairs.Scores{}, nil
 	}
 	keys := run.Keys(r.Job.Run)
-	at, ok, err := store.Finished(ctx, r.Objects, keys.Pairs(epoch-1, 0, "rollouts"))
+	at, ok, err := store.Finished(ctx, r.Objects, keys.Pairs(epoch-1, 0, sampling.Rollouts(r.Recipe.Config.Worker.Shards)))
 	if !ok {
 		return nil, pairs.Scores{}, err
 	}
-	rated, ok, err := store.Finished(ctx, r.Objects, keys.Pairs(epoch-1, 0, "scores"))
+	rated, ok, err := store.Finished(ctx, r.Objects, keys.Pairs(epoch-1, 0, sampling.Scores(r.Recipe.Config.Worker.Shards)))
 	if !ok {
 		return nil, pairs.Scores{}, err
 	}

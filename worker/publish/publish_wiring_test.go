@@ -36,6 +36,7 @@ import (
 	"github.com/sciflux/sciflux/worker/opened"
 	"github.com/sciflux/sciflux/worker/pairs"
 	"github.com/sciflux/sciflux/worker/recipe"
+	"github.com/sciflux/sciflux/worker/sampling"
 )
 
 // The folders of unpacked models and of a small drawn data set, for all tests.
@@ -266,11 +267,11 @@ func storedPairs(t *testing.T, r *opened.Run, epoch int) {
 		sc.Subjects = append(sc.Subjects, []reward.Subject{masked, {Box: flow.Box{CX: 1}}})
 	}
 	keys := run.Keys("apples")
-	if _, err := store.Finish(t.Context(), r.Objects, keys.Pairs(epoch, 0, "rollouts"), made.Write); err != nil {
+	if _, err := store.Finish(t.Context(), r.Objects, keys.Pairs(epoch, 0, sampling.Rollouts(r.Recipe.Config.Worker.Shards)), made.Write); err != nil {
 		t.Fatal(err)
 	}
 	write := func(w io.Writer) error { return json.NewEncoder(w).Encode(sc) }
-	if _, err := store.Finish(t.Context(), r.Objects, keys.Pairs(epoch, 0, "scores"), write); err != nil {
+	if _, err := store.Finish(t.Context(), r.Objects, keys.Pairs(epoch, 0, sampling.Scores(r.Recipe.Config.Worker.Shards)), write); err != nil {
 		t.Fatal(err)
 	}
 }

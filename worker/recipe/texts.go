@@ -5,7 +5,7 @@ import (
 )
 
 // Texts are the prompts that both stages will draw, in the order in which they come first: captions of SFT, prompts of OFT.
-// How long the comparison goes on is not known beforehand; it draws the same captions again once every row was seen.
+// How long the comparison goes on is not known beforehand: for wordings that only it draws, the encoders come back.
 func (r Recipe) Texts(rows []data.Row, prompts []data.Prompt) ([]string, error) {
 	var out []string
 	seen := map[string]bool{}

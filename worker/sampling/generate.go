@@ -4,6 +4,7 @@ package sampling
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/sciflux/sciflux/activities"
@@ -16,9 +17,16 @@ import (
 	"github.com/sciflux/sciflux/worker/pairs"
 )
 
+// Rollouts is the kind of object that holds one of some shards' trajectories. The number of shards is a part of the name:
+// with another number a shard holds other prompts.
+func Rollouts(shards int) string { return fmt.Sprintf("rollouts-of-%d", shards) }
+
+// Scores is the kind of object that holds their scores.
+func Scores(shards int) string { return fmt.Sprintf("scores-of-%d", shards) }
+
 // Generate rolls out the prompts of one shard. See activities.Sampler.
 func Generate(ctx context.Context, r *opened.Run, c activities.PairShard, m activities.Monitor) (run.ObjectRef, error) {
-	key := run.Keys(c.Job.Run).Pairs(c.Epoch, c.Shard, "rollouts")
+	key := run.Keys(c.Job.Run).Pairs(c.Epoch, c.Shard, Rollouts(c.Shards))
 	if ref, ok, err := store.Finished(ctx, r.Objects, key); ok || err != nil {
 		return ref, err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/sciflux/sciflux/activities"
@@ -19,7 +20,7 @@ import (
 
 // Score rates the pictures of one shard and finds their subjects. See activities.Sampler.
 func Score(ctx context.Context, r *opened.Run, c activities.ScoreShard, m activities.Monitor) (activities.ScoreResult, error) {
-	key := run.Keys(c.Job.Run).Pairs(c.Epoch, c.Shard, "scores")
+	key := strings.Replace(c.Rollouts.Key, "/rollouts-", "/scores-", 1)
 	if ref, ok, err := store.Finished(ctx, r.Objects, key); ok || err != nil {
 		if err != nil {
 			return activities.ScoreResult{}, err
