@@ -31,6 +31,7 @@ func TestCasesThatLieFail(t *testing.T) {
 		{"vae_encode_bfl", "layout", "diffusers", "not in the layout diffusers"},
 		{"vae_encode_diffusers", "layout", "bfl", "not in the layout bfl"},
 		{"vae_decode_bfl", "layout", "", "layout \"\" is unknown"},
+		{"tokenize_small_bert", "tokenizer", "clip", "tokenizer \"clip\" is not of class"},
 	} {
 		c, err := Open(filepath.Join(goldenRoot, filepath.FromSlash(lie.folder)))
 		if err != nil {
