@@ -53,8 +53,8 @@ peers: build ## Compare with PyTorch in one run (needs Python with torch, diffus
 soak: build ## Kill the run again and again; the adapter must not change
 	SCIFLUX_SOAK=20 $(GO) test -timeout 60m -run TestKillAndResume -v ./cmd/sciflux
 
-docs: build ## Regenerate the config reference
-	$(BIN) config schema --markdown > docs/config.md
+docs: ## Regenerate the config reference: docs/config.md with the schema and the table of keys it is made beside
+	$(GO) test ./configs -update
 
 clean:
 	rm -rf bin $(STATE)

@@ -84,7 +84,7 @@ func TestPathIsReadBesideTheFile(t *testing.T) {
 }
 
 func TestInspect(t *testing.T) {
-	s, err := Inspect(context.Background(), fixtures, "zstd_item_lists")
+	s, err := OpenOptions{}.Inspect(context.Background(), fixtures, "zstd_item_lists")
 	require.NoError(t, err)
 	require.Equal(t, 7, s.Rows)
 	require.Equal(t, []Tally{{"rust", 4}, {"gravity", 3}}, s.Laws)

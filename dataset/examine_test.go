@@ -74,7 +74,7 @@ func TestTraits(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.txt", i)), []byte("a caption"), 0o600))
 	}
-	sum, err := Inspect(context.Background(), dir, "train")
+	sum, err := OpenOptions{}.Inspect(context.Background(), dir, "train")
 	require.NoError(t, err)
 	require.Empty(t, sum.Problems)
 	require.Greater(t, sum.Bytes, int64(500))

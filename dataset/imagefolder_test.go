@@ -77,7 +77,7 @@ func TestImageFolders(t *testing.T) {
 			require.Equal(t, "image folder", s.Layout)
 			require.Equal(t, c.rows, described(t, s))
 			require.NoError(t, s.Check(context.Background(), Needs{Explicit: true}))
-			sum, err := Inspect(context.Background(), dir, "train")
+			sum, err := OpenOptions{}.Inspect(context.Background(), dir, "train")
 			require.NoError(t, err)
 			require.Empty(t, sum.Problems)
 			if name == "lines" {
@@ -165,7 +165,7 @@ func TestImageFoldersThatAreRefused(t *testing.T) {
 	require.ErrorContains(t, err, "outside the data folder")
 	for ext := range map[string]bool{"bmp": true, "tiff": true, "avif": true, "heic": true} {
 		dir := folderOf(t, map[string]string{"a." + ext: "not a picture of this kind", "a.txt": "x"})
-		sum, err := Inspect(context.Background(), dir, "train")
+		sum, err := OpenOptions{}.Inspect(context.Background(), dir, "train")
 		require.NoError(t, err)
 		require.Len(t, sum.Problems, 1, "%s is not passed over", ext)
 	}

@@ -54,11 +54,6 @@ const (
 const mostProblems = 10
 
 // Inspect reads a split through and describes it; rows that cannot be used are listed as problems, not errors.
-func Inspect(ctx context.Context, dir, split string) (*Summary, error) {
-	return OpenOptions{}.Inspect(ctx, dir, split)
-}
-
-// Inspect is Inspect of a split opened with these options.
 func (o OpenOptions) Inspect(ctx context.Context, dir, split string) (*Summary, error) {
 	s, err := o.Open(ctx, dir, split)
 	if err != nil {

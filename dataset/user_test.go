@@ -138,7 +138,7 @@ func TestUserRows(t *testing.T) {
 			}
 			require.NotContains(t, err.Error(), "\n")
 			require.Less(t, len(err.Error())-len(dir), 420, "%v", err)
-			sum, err := Inspect(context.Background(), dir, "train")
+			sum, err := OpenOptions{}.Inspect(context.Background(), dir, "train")
 			require.NoError(t, err)
 			if name == "no noun" { // a file may do without nouns, so inspection does not ask for them
 				require.Empty(t, sum.Problems)
@@ -162,7 +162,7 @@ func TestProblemsAreCounted(t *testing.T) {
 		rows = append(rows, r)
 	}
 	write(t, dir, rows)
-	sum, err := Inspect(context.Background(), dir, "train")
+	sum, err := OpenOptions{}.Inspect(context.Background(), dir, "train")
 	require.NoError(t, err)
 	require.Len(t, sum.Problems, mostProblems)
 	require.Equal(t, 15, sum.ImplicitPrompts)
@@ -170,7 +170,7 @@ func TestProblemsAreCounted(t *testing.T) {
 	require.Equal(t, []Tally{{"4x6", 30}, {"6x4", 30}}, sum.Sizes)
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err = Inspect(cancelled, dir, "train")
+	_, err = OpenOptions{}.Inspect(cancelled, dir, "train")
 	require.ErrorIs(t, err, context.Canceled)
 }
 

@@ -73,7 +73,7 @@ func TestArchives(t *testing.T) {
 	require.EqualValues(t, 6, r.Ints["width"])
 	r, _ = s.Row(3)
 	require.Equal(t, "rust", r.Law())
-	sum, err := Inspect(context.Background(), dir, "train")
+	sum, err := OpenOptions{}.Inspect(context.Background(), dir, "train")
 	require.NoError(t, err)
 	require.Empty(t, sum.Problems)
 	require.Equal(t, 3, sum.OneCaption)

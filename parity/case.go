@@ -93,9 +93,6 @@ func (c *Case) ModelPath() (string, error) {
 	return path, nil
 }
 
-// HasModel tells whether the case names a model.
-func (c *Case) HasModel() bool { return c.model != "" }
-
 // File is the path of a file of the case, given relative to its folder.
 func (c *Case) File(name string) string { return filepath.Join(c.Folder, filepath.FromSlash(name)) }
 
@@ -123,11 +120,6 @@ func (c *Case) Expects(name string) bool {
 	_, tensor := c.expected[name]
 	_, value := c.values[name]
 	return tensor || value
-}
-
-// ExpectedNames lists the names of the judged outputs, tensors first, each part sorted.
-func (c *Case) ExpectedNames() []string {
-	return append(sortedKeys(c.expected), sortedKeys(c.values)...)
 }
 
 // effectiveDType is the arithmetic the case is run in. A case without a bfloat16 tolerance is a statement about

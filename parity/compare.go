@@ -96,7 +96,8 @@ func (r *Row) compareIntegers(ours, expected Tensor) {
 	}
 	r.Error, r.OK = Number(differ), differ == 0
 	if differ > 0 {
-		r.Detail = fmt.Sprintf("%d of %d places differ, first at %v: %d, expected %d", differ, len(a), place(first, expected.Shape), a[first], b[first])
+		r.Detail = fmt.Sprintf("%d of %d places differ, first at %v: %d, expected %d", differ, len(a),
+			place(first, expected.Shape), a[first], b[first])
 	}
 }
 

@@ -45,7 +45,9 @@ func datasetRow(ctx context.Context, r dataset.Row) (map[string]any, error) {
 		dataset.ImplicitPrompt: datasetText(r.Implicit), dataset.ExplicitPrompt: datasetText(r.Explicit),
 		dataset.SuperficialPrompt: datasetText(r.Superficial),
 	}
-	for name, images := range map[string]dataset.Images{dataset.ExplicitImage: r.ExplicitImages, dataset.SuperficialImage: r.SuperficialImages} {
+	for name, images := range map[string]dataset.Images{
+		dataset.ExplicitImage: r.ExplicitImages, dataset.SuperficialImage: r.SuperficialImages,
+	} {
 		v, err := datasetImages(ctx, images)
 		if err != nil {
 			return nil, err

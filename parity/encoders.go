@@ -2,6 +2,7 @@ package parity
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/sciflux/sciflux/engine"
@@ -84,6 +85,25 @@ func (a vaeArgs) config() *vae.Config {
 	return &c
 }
 
+// vaeLayouts names the tensor that tells a file layout of the autoencoder from the other.
+var vaeLayouts = map[string]string{"diffusers": "decoder.conv_norm_out.weight", "bfl": "decoder.norm_out.weight"}
+
+// checkLayout refuses a case whose file is in another layout than the case says.
+func (a vaeArgs) checkLayout(c *Case, path string) error {
+	tensor, ok := vaeLayouts[a.Layout]
+	if !ok {
+		return fmt.Errorf("case %s: layout %q is unknown; known: %v", c.Name, a.Layout, sortedKeys(vaeLayouts))
+	}
+	part, err := vae.Part().Open(path)
+	if err != nil {
+		return fmt.Errorf("case %s: %w", c.Name, err)
+	}
+	if _, ok := part.Set.Info(tensor); !ok {
+		err = fmt.Errorf("case %s: the autoencoder is not in the layout %s: it has no %s", c.Name, a.Layout, tensor)
+	}
+	return errors.Join(err, part.Close())
+}
+
 func runVAE(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	var args vaeArgs
 	if err := c.Args(&args); err != nil {
@@ -91,6 +111,9 @@ func runVAE(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	}
 	path, be, err := prepare(c, o)
 	if err != nil {
+		return nil, err
+	}
+	if err := args.checkLayout(c, path); err != nil {
 		return nil, err
 	}
 	v, err := vae.Open(path, be, vae.Options{Storage: o.storage(), Config: args.config()})

@@ -152,7 +152,7 @@ func mustJSON(v any) json.RawMessage {
 
 // modelFaults are a model that is not named, not there, and of another kind.
 func modelFaults(c *Case) []fault {
-	if !c.HasModel() {
+	if c.model == "" {
 		return nil
 	}
 	return []fault{

@@ -122,7 +122,8 @@ func runLatentPack(_ context.Context, c *Case, _ Options) (*Outputs, error) {
 		return nil, fmt.Errorf("case %s: latents of %d channels and %d×%d cannot be packed; both sides must be even", c.Name, ch, h, w)
 	}
 	if latents.Len()%(ch*h*w) != 0 || tokens.Len()%(ch*h*w) != 0 {
-		return nil, fmt.Errorf("case %s: latents %v and tokens %v do not have %d channels of %d×%d", c.Name, latents.Shape, tokens.Shape, ch, h, w)
+		return nil, fmt.Errorf("case %s: latents %v and tokens %v do not have %d channels of %d×%d", c.Name, latents.Shape,
+			tokens.Shape, ch, h, w)
 	}
 	out := NewOutputs()
 	b := latents.Len() / (ch * h * w)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/model/flux"
@@ -11,16 +12,40 @@ import (
 	"github.com/sciflux/sciflux/store/safetensors"
 )
 
+// adapterArgs are what a case says of its adapters.
+type adapterArgs struct {
+	Rank  int     `json:"rank"`
+	Alpha float64 `json:"alpha"`
+}
+
+// check compares an adapter that was read with what the case says of it: a case that says another thing than it holds lies
+// about what it proves. Without targets any modules will do.
+func (a adapterArgs) check(c *Case, name string, ad *lora.Adapter, layers []lora.Layer, targets ...string) error {
+	if a.Rank < 1 || !(a.Alpha > 0) {
+		return fmt.Errorf("case %s: rank is %d and alpha %v, want those of adapter %s", c.Name, a.Rank, a.Alpha, name)
+	}
+	against, err := lora.Contradictions(ad, layers, lora.Spec{Targets: targets, Rank: a.Rank, Alpha: a.Alpha})
+	if err != nil {
+		return fmt.Errorf("case %s: adapter %s: %w", c.Name, name, err)
+	}
+	if len(against) > 0 {
+		return fmt.Errorf("case %s: adapter %s is not what the arguments say: %s", c.Name, name, strings.Join(against, "; "))
+	}
+	return nil
+}
+
 // runFluxLoRA is kind "flux_lora": the velocity with an adapter, and the gradients of sum(velocity·grad_velocity), as a
 // training step computes them.
 func runFluxLoRA(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	var args struct {
+		adapterArgs
 		Adapter string   `json:"adapter"`
-		Rank    int      `json:"rank"`
-		Alpha   float64  `json:"alpha"`
 		Targets []string `json:"target_modules"`
 	}
 	if err := c.Args(&args); err != nil {
+		return nil, err
+	}
+	if err := c.atLeastOne(map[string]int{"number of target_modules": len(args.Targets)}); err != nil {
 		return nil, err
 	}
 	in, err := c.fluxInput()
@@ -40,6 +65,9 @@ func runFluxLoRA(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := args.check(c, args.Adapter, ad, m.Layers(), args.Targets...); err != nil {
+		return nil, err
+	}
 	if o.DType == BFloat16 {
 		roundBFloat16(ad.Weights.Floats())
 	}
@@ -48,6 +76,12 @@ func runFluxLoRA(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 		return nil, err
 	}
 	defer batch.Free()
+	return loraGradients(ctx, be, m, batch, ad, dv)
+}
+
+// loraGradients records the velocity of a batch and, for its gradient dv, those of the latents and of every module.
+func loraGradients(ctx context.Context, be engine.Backend, m *flux.Model, batch *flux.Batch, ad *lora.Adapter, dv *engine.Tensor) (
+	*Outputs, error) {
 	session := m.NewSession(flux.SessionOptions{Latents: true})
 	defer session.Release()
 	v, err := session.Forward(ctx, batch, ad)

@@ -127,7 +127,8 @@ func matchedOutputs(out *Outputs, outcomes []flow.Matched, samples, groups []int
 	values, score, open := map[string][]float32{}, []float32(nil), []byte(nil)
 	for _, m := range outcomes {
 		score = append(score, float32(m.Score))
-		for name, v := range map[string][]float64{"error": m.Error, "error_ref": m.ErrorRef, "optimality": m.Optimality, "positive": m.Positive, "negative": m.Negative,
+		for name, v := range map[string][]float64{"error": m.Error, "error_ref": m.ErrorRef, "optimality": m.Optimality,
+			"positive": m.Positive, "negative": m.Negative,
 			"weight_positive": m.PositiveW, "weight_negative": m.NegativeW, "log_prob": m.LogProb, "log_prob_old": m.LogProbOld} {
 			values[name] = append(values[name], narrow(v)...)
 		}

@@ -1,9 +1,7 @@
 package parity
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -58,22 +56,6 @@ func (r Row) String() string {
 		line += "  " + strings.ReplaceAll(r.Detail, "\n", "\n    ")
 	}
 	return line
-}
-
-// WriteText writes the row as a line of text.
-func (r Row) WriteText(w io.Writer) error {
-	_, err := fmt.Fprintln(w, r)
-	return err
-}
-
-// WriteJSON writes the row as one JSON object on a line of its own.
-func (r Row) WriteJSON(w io.Writer) error {
-	line, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(line, '\n'))
-	return err
 }
 
 // Report is every row of a run, in order.

@@ -50,7 +50,8 @@ func runAdvantages(_ context.Context, c *Case, _ Options) (*Outputs, error) {
 	if err := c.Args(&args); err != nil {
 		return nil, err
 	}
-	a := flow.Advantages{Kind: args.Kind, Sample: args.Deviation == "sample", Round: args.Scope == "round", Clip: args.Clip, MinGap: args.MinGap}
+	a := flow.Advantages{Kind: args.Kind, Sample: args.Deviation == "sample", Round: args.Scope == "round", Clip: args.Clip,
+		MinGap: args.MinGap}
 	if err := a.Validate(); err != nil {
 		return nil, err
 	}
@@ -169,7 +170,8 @@ func runWindow(_ context.Context, c *Case, _ Options) (*Outputs, error) {
 	if err := c.Args(&args); err != nil {
 		return nil, err
 	}
-	w := flow.Window{Size: args.Size, Low: args.Low, High: args.High, Random: args.Strategy == "random", Stride: args.Stride, Every: args.Every, Wrap: args.Wrap}
+	w := flow.Window{Size: args.Size, Low: args.Low, High: args.High, Random: args.Strategy == "random", Stride: args.Stride,
+		Every: args.Every, Wrap: args.Wrap}
 	if err := w.Validate(args.Steps); err != nil {
 		return nil, fmt.Errorf("case %s: %w", c.Name, err)
 	}

@@ -10,13 +10,10 @@ import (
 
 // roundArgs are the arguments of kind "stage2_step".
 type roundArgs struct {
+	networkArgs
 	methodArgs
 	Method    string        `json:"method"`
 	Form      flow.Form     `json:"form"`
-	Grid      [2]int        `json:"grid"`
-	Guidance  float64       `json:"guidance"`
-	Rank      int           `json:"rank"`
-	Alpha     float64       `json:"alpha"`
 	Groups    int           `json:"groups"`
 	Group     int           `json:"group"`
 	Times     int           `json:"times"`
@@ -28,7 +25,9 @@ type roundArgs struct {
 }
 
 func (a roundArgs) check(c *Case) (flow.Matching, error) {
-	of, ok := map[string]func(methodArgs) (flow.Matching, error){"dpo_flow": pairFlowOf, "dgpo": groupFlowOf, "nft": nftOf, "awm": awmOf}[a.Method]
+	of, ok := map[string]func(methodArgs) (flow.Matching, error){
+		"dpo_flow": pairFlowOf, "dgpo": groupFlowOf, "nft": nftOf, "awm": awmOf,
+	}[a.Method]
 	if !ok {
 		return nil, fmt.Errorf("case %s: method %q is unknown", c.Name, a.Method)
 	}
@@ -58,16 +57,17 @@ func runRound(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	if err != nil {
 		return nil, err
 	}
-	learner, net, err := openLearner(c, o, args.Grid, args.Guidance, args.Alpha, args.Optimizer)
+	learner, net, err := openLearner(c, o, args.networkArgs, args.Optimizer)
 	if err != nil {
 		return nil, err
 	}
+	defer net.model.Close()
 	defer learner.Close()
 	var peers trainer.Peers
-	if peers.Reference, err = net.adapter(c, "reference", args.Alpha); err != nil {
+	if peers.Reference, err = net.adapter(c, "reference"); err != nil {
 		return nil, err
 	}
-	if peers.Old, err = net.adapter(c, "old", args.Alpha); err != nil {
+	if peers.Old, err = net.adapter(c, "old"); err != nil {
 		return nil, err
 	}
 	groups, err := args.readGroups(c, net)
@@ -78,7 +78,8 @@ func runRound(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 }
 
 // run takes the round's updates and records them.
-func (a roundArgs) run(ctx context.Context, l *trainer.Learner, net *network, groups []trainer.Group, peers trainer.Peers, method flow.Matching) (*Outputs, error) {
+func (a roundArgs) run(ctx context.Context, l *trainer.Learner, net *network, groups []trainer.Group, peers trainer.Peers,
+	method flow.Matching) (*Outputs, error) {
 	average, part := trainer.NewAverage(net.be, peers.Old, 0), a.Times/a.Updates
 	schedule := a.Old.schedule()
 	var loss, norms []float32

@@ -3,6 +3,7 @@ package parity
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/sciflux/sciflux/tokenizer"
 )
@@ -10,7 +11,7 @@ import (
 // runTokenize is kind "tokenize": texts to ids [P, max_length].
 func runTokenize(_ context.Context, c *Case, _ Options) (*Outputs, error) {
 	var args struct {
-		Tokenizer string   `json:"tokenizer"` // clip, t5 or bert; class says the same and more
+		Tokenizer string   `json:"tokenizer"` // clip, t5 or bert: how class begins
 		Class     string   `json:"class"`
 		Texts     []string `json:"texts"`
 		MaxLength int      `json:"max_length"`
@@ -20,7 +21,11 @@ func runTokenize(_ context.Context, c *Case, _ Options) (*Outputs, error) {
 		return nil, err
 	}
 	if args.Padding != "max_length" || args.MaxLength <= 0 {
-		return nil, fmt.Errorf("tokenize: padding %q to length %d: only padding to a positive max_length is defined", args.Padding, args.MaxLength)
+		return nil, fmt.Errorf("tokenize: padding %q to length %d: only padding to a positive max_length is defined", args.Padding,
+			args.MaxLength)
+	}
+	if args.Tokenizer == "" || !strings.HasPrefix(strings.ToLower(args.Class), args.Tokenizer) {
+		return nil, fmt.Errorf("case %s: tokenizer %q is not of class %q", c.Name, args.Tokenizer, args.Class)
 	}
 	folder, err := c.ModelPath()
 	if err != nil {

@@ -29,19 +29,27 @@ func (a optimizerArgs) config() trainer.OptimizerConfig {
 		MaxGradNorm: a.MaxGradNorm, WarmupSteps: a.Warmup}
 }
 
-// network is what the cases with a tiny transformer share.
+// networkArgs are what a case says of the network it trains or samples, and of its adapters.
+type networkArgs struct {
+	adapterArgs
+	Grid     [2]int  `json:"grid"`
+	Guidance float64 `json:"guidance"`
+}
+
+// network is what the cases with a tiny transformer share. Its model has to be closed.
 type network struct {
 	be    engine.Backend
 	model *flux.Model
 	set   trainer.Setting
+	says  adapterArgs
 }
 
-func openNetwork(c *Case, o Options, grid [2]int, guidance float64) (*network, error) {
+func openNetwork(c *Case, o Options, args networkArgs) (*network, error) {
 	path, err := c.ModelPath()
 	if err != nil {
 		return nil, err
 	}
-	if err := c.checkGrid(grid); err != nil {
+	if err := c.checkGrid(args.Grid); err != nil {
 		return nil, err
 	}
 	be, err := o.Backend()
@@ -52,11 +60,12 @@ func openNetwork(c *Case, o Options, grid [2]int, guidance float64) (*network, e
 	if err != nil {
 		return nil, err
 	}
-	return &network{be: be, model: model, set: trainer.Setting{Grid: flow.Grid{Rows: grid[0], Columns: grid[1]}, Guidance: guidance}}, nil
+	set := trainer.Setting{Grid: flow.Grid{Rows: args.Grid[0], Columns: args.Grid[1]}, Guidance: args.Guidance}
+	return &network{be: be, model: model, set: set, says: args.adapterArgs}, nil
 }
 
-// adapter reads the tensors PREFIX.transformer.MODULE.lora_{A,B}.weight of a case.
-func (n *network) adapter(c *Case, prefix string, alpha float64) (*lora.Adapter, error) {
+// adapter reads the tensors PREFIX.transformer.MODULE.lora_{A,B}.weight of a case. They must be what the case says of them.
+func (n *network) adapter(c *Case, prefix string) (*lora.Adapter, error) {
 	var tensors []safetensors.Tensor
 	for _, name := range c.Inputs() {
 		key, ok := strings.CutPrefix(name, prefix+".")
@@ -73,7 +82,7 @@ func (n *network) adapter(c *Case, prefix string, alpha float64) (*lora.Adapter,
 		}
 		tensors = append(tensors, safetensors.Float32s(key, safetensors.F32, t.Shape, values))
 		if module, ok := strings.CutSuffix(key, ".lora_A.weight"); ok {
-			tensors = append(tensors, safetensors.Float32s(module+".alpha", safetensors.F32, nil, []float32{float32(alpha)}))
+			tensors = append(tensors, safetensors.Float32s(module+".alpha", safetensors.F32, nil, []float32{float32(n.says.Alpha)}))
 		}
 	}
 	var file bytes.Buffer
@@ -84,7 +93,11 @@ func (n *network) adapter(c *Case, prefix string, alpha float64) (*lora.Adapter,
 	if err != nil {
 		return nil, err
 	}
-	return lora.Read(source, n.model.Layers())
+	a, err := lora.Read(source, n.model.Layers())
+	if err != nil {
+		return nil, err
+	}
+	return a, n.says.check(c, prefix, a, n.model.Layers())
 }
 
 // fits checks that latents [B, N, C] and their conditioning are inputs of the network on its grid.
@@ -123,11 +136,8 @@ func covers(c *Case, plan trainer.Plan, noise []float32, n int) error {
 
 // rolloutArgs are what the kinds of whole trajectories share.
 type rolloutArgs struct {
+	networkArgs
 	Steps     int                  `json:"steps"`
-	Grid      [2]int               `json:"grid"`
-	Guidance  float64              `json:"guidance"`
-	Rank      int                  `json:"rank"`
-	Alpha     float64              `json:"alpha"`
 	Scheduler flow.SchedulerConfig `json:"scheduler"`
 }
 
@@ -144,57 +154,77 @@ func runRollout(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	return args.run(ctx, c, o, trainer.Plan{Form: args.Form, Churn: args.Churn})
 }
 
-// run samples the case's trajectory. The plan lacks the schedule.
-func (args rolloutArgs) run(ctx context.Context, c *Case, o Options, plan trainer.Plan) (*Outputs, error) {
+// check refuses what no trajectory can be sampled with.
+func (args rolloutArgs) check(c *Case, form flow.Form) error {
 	if err := c.checkScheduler(args.Scheduler); err != nil {
-		return nil, err
+		return err
 	}
-	if err := flow.AllForms(plan.Form).Validate(); err != nil {
-		return nil, err
+	if err := flow.AllForms(form).Validate(); err != nil {
+		return err
 	}
 	if args.Steps < 1 || args.Steps > maxSteps {
-		return nil, fmt.Errorf("case %s: steps is %d, want 1…%d", c.Name, args.Steps, maxSteps)
+		return fmt.Errorf("case %s: steps is %d, want 1…%d", c.Name, args.Steps, maxSteps)
 	}
-	net, err := openNetwork(c, o, args.Grid, args.Guidance)
+	return nil
+}
+
+// run samples the case's trajectory. The plan lacks the schedule.
+func (args rolloutArgs) run(ctx context.Context, c *Case, o Options, plan trainer.Plan) (*Outputs, error) {
+	if err := args.check(c, plan.Form); err != nil {
+		return nil, err
+	}
+	net, err := openNetwork(c, o, args.networkArgs)
 	if err != nil {
 		return nil, err
 	}
-	adapter, err := net.adapter(c, "adapter", args.Alpha)
+	defer net.model.Close()
+	adapter, err := net.adapter(c, "adapter")
 	if err != nil {
 		return nil, err
 	}
-	cond, err := conditioning(c, "")
+	from, err := net.beginning(c)
 	if err != nil {
 		return nil, err
-	}
-	start, err := c.Input("start")
-	if err != nil {
-		return nil, err
-	}
-	if err := net.fits(c, start, cond); err != nil {
-		return nil, err
-	}
-	x, err := start.Float32s()
-	if err != nil {
-		return nil, err
-	}
-	var noise []float32
-	if c.HasInput("noise") {
-		if noise, err = floats(c, "noise"); err != nil {
-			return nil, err
-		}
 	}
 	plan.Sigmas = args.Scheduler.Sigmas(args.Steps, net.set.Grid.Tokens())
 	plan.Timesteps = args.Scheduler.Timesteps(plan.Sigmas)
-	if err := covers(c, plan, noise, len(x)); err != nil {
+	if err := covers(c, plan, from.noise, len(from.latents)); err != nil {
 		return nil, err
 	}
-	t, err := trainer.Rollout(ctx, net.be, net.model, adapter, net.set, plan, x, start.Shape[0], cond,
-		func(step int, dst []float32) { copy(dst, noise[step*len(dst):]) })
+	t, err := trainer.Rollout(ctx, net.be, net.model, adapter, net.set, plan, from.latents, from.shape[0], from.cond,
+		func(step int, dst []float32) { copy(dst, from.noise[step*len(dst):]) })
 	if err != nil {
 		return nil, err
 	}
-	return trajectory(t, plan, start.Shape), nil
+	return trajectory(t, plan, from.shape), nil
+}
+
+// beginning is where a trajectory starts, and the noise of its steps, if there is any.
+type beginning struct {
+	shape          []int // [B, N, C] of the latents
+	latents, noise []float32
+	cond           trainer.Conditioning
+}
+
+func (n *network) beginning(c *Case) (from beginning, err error) {
+	if from.cond, err = conditioning(c, ""); err != nil {
+		return from, err
+	}
+	start, err := c.Input("start")
+	if err != nil {
+		return from, err
+	}
+	if err := n.fits(c, start, from.cond); err != nil {
+		return from, err
+	}
+	from.shape = start.Shape
+	if from.latents, err = start.Float32s(); err != nil {
+		return from, err
+	}
+	if c.HasInput("noise") {
+		from.noise, err = floats(c, "noise")
+	}
+	return from, err
 }
 
 // trajectory records a rollout.
@@ -216,29 +246,35 @@ func trajectory(t *trainer.Trajectory, plan trainer.Plan, start []int) *Outputs 
 	return out
 }
 
+// sftArgs are the arguments of kind "sft_step".
+type sftArgs struct {
+	networkArgs
+	Weighting string        `json:"weighting"`
+	Steps     int           `json:"steps"`
+	Micro     int           `json:"micro_batches"`
+	Optimizer optimizerArgs `json:"optimizer"`
+}
+
 // runSFTStep is kind "sft_step".
 func runSFTStep(ctx context.Context, c *Case, o Options) (*Outputs, error) {
-	var args struct {
-		Grid      [2]int        `json:"grid"`
-		Guidance  float64       `json:"guidance"`
-		Rank      int           `json:"rank"`
-		Alpha     float64       `json:"alpha"`
-		Weighting string        `json:"weighting"`
-		Steps     int           `json:"steps"`
-		Micro     int           `json:"micro_batches"`
-		Optimizer optimizerArgs `json:"optimizer"`
-	}
+	var args sftArgs
 	if err := c.Args(&args); err != nil {
 		return nil, err
 	}
-	learner, net, err := openLearner(c, o, args.Grid, args.Guidance, args.Alpha, args.Optimizer)
-	if err != nil {
-		return nil, err
-	}
-	defer learner.Close()
 	if err := c.atLeastOne(map[string]int{"steps": args.Steps, "micro_batches": args.Micro}); err != nil {
 		return nil, err
 	}
+	learner, net, err := openLearner(c, o, args.networkArgs, args.Optimizer)
+	if err != nil {
+		return nil, err
+	}
+	defer net.model.Close()
+	defer learner.Close()
+	return args.run(ctx, c, learner, net)
+}
+
+// run takes the steps and records them.
+func (args sftArgs) run(ctx context.Context, c *Case, learner *trainer.Learner, net *network) (*Outputs, error) {
 	var losses, micro, norms []float32
 	var rates []float64
 	for k := range args.Steps {
@@ -266,13 +302,15 @@ func runSFTStep(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 	return out, nil
 }
 
-func openLearner(c *Case, o Options, grid [2]int, guidance, alpha float64, opt optimizerArgs) (*trainer.Learner, *network, error) {
-	net, err := openNetwork(c, o, grid, guidance)
+// openLearner opens the network and a learner of its adapter. Both have to be closed, the learner first.
+func openLearner(c *Case, o Options, args networkArgs, opt optimizerArgs) (*trainer.Learner, *network, error) {
+	net, err := openNetwork(c, o, args)
 	if err != nil {
 		return nil, nil, err
 	}
-	adapter, err := net.adapter(c, "adapter", alpha)
+	adapter, err := net.adapter(c, "adapter")
 	if err != nil {
+		net.model.Close()
 		return nil, nil, err
 	}
 	return trainer.NewLearner(net.be, net.model, adapter, opt.config(), net.set, flux.SessionOptions{}), net, nil
@@ -320,34 +358,35 @@ func modules(out *Outputs, prefix string, a *lora.Adapter, flat []float32) {
 	}
 }
 
+// oftArgs are the arguments of kind "oft_step".
+type oftArgs struct {
+	networkArgs
+	Form       flow.Form     `json:"form"`
+	Churn      float64       `json:"s_churn"`
+	Beta       float64       `json:"beta"`
+	Eps        float64       `json:"eps"`
+	Pairs      int           `json:"pairs"`
+	Accumulate int           `json:"accumulate_pairs"`
+	Optimizer  optimizerArgs `json:"optimizer"`
+}
+
 // runOFTStep is kind "oft_step".
 func runOFTStep(ctx context.Context, c *Case, o Options) (*Outputs, error) {
-	var args struct {
-		Form       flow.Form     `json:"form"`
-		Grid       [2]int        `json:"grid"`
-		Guidance   float64       `json:"guidance"`
-		Churn      float64       `json:"s_churn"`
-		Beta       float64       `json:"beta"`
-		Eps        float64       `json:"eps"`
-		Rank       int           `json:"rank"`
-		Alpha      float64       `json:"alpha"`
-		Pairs      int           `json:"pairs"`
-		Accumulate int           `json:"accumulate_pairs"`
-		Optimizer  optimizerArgs `json:"optimizer"`
-	}
+	var args oftArgs
 	if err := c.Args(&args); err != nil {
 		return nil, err
 	}
-	learner, net, err := openLearner(c, o, args.Grid, args.Guidance, args.Alpha, args.Optimizer)
-	if err != nil {
-		return nil, err
-	}
-	defer learner.Close()
-	reference, err := net.adapter(c, "reference", args.Alpha)
-	if err != nil {
-		return nil, err
-	}
 	if err := c.atLeastOne(map[string]int{"pairs": args.Pairs, "accumulate_pairs": args.Accumulate}); err != nil {
+		return nil, err
+	}
+	learner, net, err := openLearner(c, o, args.networkArgs, args.Optimizer)
+	if err != nil {
+		return nil, err
+	}
+	defer net.model.Close()
+	defer learner.Close()
+	reference, err := net.adapter(c, "reference")
+	if err != nil {
 		return nil, err
 	}
 	var pairs []trainer.Pair
@@ -358,6 +397,12 @@ func runOFTStep(ctx context.Context, c *Case, o Options) (*Outputs, error) {
 		}
 		pairs = append(pairs, pair)
 	}
+	return args.run(ctx, learner, net, pairs, reference)
+}
+
+// run takes a step for each accumulated group of pairs and records them.
+func (args oftArgs) run(ctx context.Context, learner *trainer.Learner, net *network, pairs []trainer.Pair, reference *lora.Adapter) (
+	*Outputs, error) {
 	var loss, logProb, logProbRef, norms []float32
 	var rates []float64
 	for from := 0; from < len(pairs); from += args.Accumulate {

@@ -111,7 +111,8 @@ func runTrust(_ context.Context, c *Case, _ Options) (*Outputs, error) {
 		return nil, err
 	}
 	grad := make([]float32, len(in.tensors["velocity"]))
-	loss := flow.DPO{Beta: args.Beta, Eps: args.Eps, Pairs: flow.Corrected, MinGap: args.MinGap, Cap: orZero(args.Cap), Trust: args.Trust, KLLimit: args.KLLimit}
+	loss := flow.DPO{Beta: args.Beta, Eps: args.Eps, Pairs: flow.Corrected, MinGap: args.MinGap, Cap: orZero(args.Cap),
+		Trust: args.Trust, KLLimit: args.KLLimit}
 	got := loss.VelocityGradient(split(grad, in.shape[0]), in.velocities(), in.transitions(), wide(rewards), 1)
 	var open []byte
 	for _, c := range got.Clamped {

@@ -6,19 +6,16 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"time"
 )
 
 // Event is one line of a run's metric files: JSON objects, one a line, in the order they happened.
 type Event struct {
-	Stage   Stage              `json:"stage"`
-	Step    int                `json:"step"`
-	Epoch   int                `json:"epoch,omitempty"`
-	Kind    string             `json:"kind"`   // such as step, pairs, eval
-	Values  map[string]float64 `json:"values"` // finite numbers by name; JSON sorts the names
-	Masks   Masks              `json:"masks,omitzero"`
-	Seconds float64            `json:"seconds,omitempty"` // duration of what is reported
-	At      time.Time          `json:"at,omitzero"`       // left out where files must be equal between repetitions
+	Stage  Stage              `json:"stage"`
+	Step   int                `json:"step"`
+	Epoch  int                `json:"epoch,omitempty"`
+	Kind   string             `json:"kind"`   // such as step, pairs, eval
+	Values map[string]float64 `json:"values"` // finite numbers by name; JSON sorts the names
+	Masks  Masks              `json:"masks,omitzero"`
 }
 
 // WriteEvents writes events as JSON lines. A value that is not finite is an error: JSON cannot hold it, and a run that

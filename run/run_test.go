@@ -226,7 +226,7 @@ func TestPlanOfConfig(t *testing.T) {
 
 func TestEventsRoundTripAndCutOff(t *testing.T) {
 	events := []run.Event{
-		{Stage: run.StageSFT, Step: 1, Kind: "step", Values: map[string]float64{"loss": 0.5, "grad_norm": 1}, Seconds: 0.1},
+		{Stage: run.StageSFT, Step: 1, Kind: "step", Values: map[string]float64{"loss": 0.5, "grad_norm": 1}},
 		{Stage: run.StageOFT, Step: 2, Epoch: 1, Kind: "pairs", Values: map[string]float64{"reward": 14}, Masks: run.Masks{Total: 4, Tiny: 1}},
 	}
 	var b bytes.Buffer
@@ -240,6 +240,11 @@ func TestEventsRoundTripAndCutOff(t *testing.T) {
 	got, err = run.ReadEvents(bytes.NewReader(b.Bytes()[:b.Len()-5]))
 	if len(got) != 1 || err != nil {
 		t.Errorf("cut off: %d events, %v", len(got), err)
+	}
+	older := `{"stage":"sft","step":1,"kind":"step","values":{"loss":0.5},"seconds":0.1,"at":"2026-01-02T03:04:05Z"}` + "\n"
+	got, err = run.ReadEvents(strings.NewReader(older)) // has fields that no event has any more
+	if diff := cmp.Diff([]run.Event{{Stage: run.StageSFT, Step: 1, Kind: "step", Values: map[string]float64{"loss": 0.5}}}, got); diff != "" || err != nil {
+		t.Errorf("an older line: %v %s", err, diff)
 	}
 	if _, err = run.ReadEvents(strings.NewReader("{broken\n" + b.String())); err == nil {
 		t.Error("a broken line in the middle was read")

@@ -21,7 +21,7 @@ import (
 //
 //	step-000120/manifest.json   commits the checkpoint of step 120
 //	parts/<attempt>/<name>      what manifests point at
-//	latest.json, best.json      pointers for people and tools; readers here trust manifests alone
+//	latest.json                 a pointer for people and tools; readers here trust manifests alone
 //	damaged/<hash>.json         manifests that were replaced because their parts were lost
 type Checkpoints struct {
 	Objects Objects
@@ -104,7 +104,8 @@ func (c Checkpoints) existing(ctx context.Context, m Manifest, key string) (foun
 	}
 	old, err := decodeManifest(text, c.prefix(m.Stage), key)
 	if err == nil && old.ConfigHash != m.ConfigHash {
-		return found{}, false, Fail("save checkpoint", key, ErrConflict, fmt.Errorf("it was made with another config (%.12s, now %.12s)", old.ConfigHash, m.ConfigHash))
+		return found{}, false, Fail("save checkpoint", key, ErrConflict,
+			fmt.Errorf("it was made with another config (%.12s, now %.12s)", old.ConfigHash, m.ConfigHash))
 	}
 	if err == nil {
 		err = c.checkParts(ctx, old)
@@ -190,28 +191,39 @@ func (c Checkpoints) commit(ctx context.Context, m Manifest, key, damagedTag str
 	return winner.ref(key, there), nil
 }
 
-// pointer is the contents of latest.json and best.json.
+// pointer is the contents of latest.json.
 type pointer struct {
 	Checkpoint run.CheckpointRef `json:"checkpoint"`
-	Score      float64           `json:"score,omitempty"`
 }
 
-// advance moves latest.json to ref unless it is there or further already.
+// advance moves latest.json to ref by compare and swap, unless it is there or further already.
 func (c Checkpoints) advance(ctx context.Context, ref run.CheckpointRef) error {
-	return c.movePointer(ctx, c.prefix(ref.Stage)+"latest.json", pointer{Checkpoint: ref}, func(old pointer) bool {
-		return old.Checkpoint.Step < ref.Step || old.Checkpoint.Step == ref.Step && old.Checkpoint.Manifest != ref.Manifest
-	})
+	key := c.prefix(ref.Stage) + "latest.json"
+	text, err := json.MarshalIndent(pointer{Checkpoint: ref}, "", " ")
+	if err != nil {
+		return fmt.Errorf("encode pointer %s: %w", key, err)
+	}
+	const tries = 20
+	for range tries {
+		old, object, err := c.readPointer(ctx, key)
+		switch {
+		case errors.Is(err, ErrNotExist):
+			_, err = c.Objects.PutIfAbsent(ctx, key, bytes.NewReader(text))
+		case errors.Is(err, ErrCorrupt), err == nil && behind(old.Checkpoint, ref):
+			_, err = c.Objects.PutIfMatch(ctx, key, bytes.NewReader(text), object.ETag)
+		case err == nil:
+			return nil
+		}
+		if !errors.Is(err, ErrPrecondition) {
+			return err
+		}
+	}
+	return Fail("move pointer", key, ErrUnavailable, fmt.Errorf("%d others were faster", tries))
 }
 
-// MarkBest remembers ref as the best checkpoint of its stage if its score is above that of the best so far.
-func (c Checkpoints) MarkBest(ctx context.Context, ref run.CheckpointRef, score float64) error {
-	return c.movePointer(ctx, c.prefix(ref.Stage)+"best.json", pointer{ref, score}, func(old pointer) bool { return score > old.Score })
-}
-
-// Best returns the best checkpoint of a stage and its score. ErrNotExist if none was marked.
-func (c Checkpoints) Best(ctx context.Context, stage run.Stage) (run.CheckpointRef, float64, error) {
-	p, _, err := c.readPointer(ctx, c.prefix(stage)+"best.json")
-	return p.Checkpoint, p.Score, err
+// behind tells whether a pointer at old has to move to ref: a later step, or another manifest of the same one.
+func behind(old, ref run.CheckpointRef) bool {
+	return old.Step < ref.Step || old.Step == ref.Step && old.Manifest != ref.Manifest
 }
 
 func (c Checkpoints) readPointer(ctx context.Context, key string) (pointer, Object, error) {
@@ -224,30 +236,6 @@ func (c Checkpoints) readPointer(ctx context.Context, key string) (pointer, Obje
 		return pointer{}, object, Fail("read pointer", key, ErrCorrupt, err)
 	}
 	return p, object, nil
-}
-
-// movePointer sets a pointer by compare and swap if better still says so of what is there.
-func (c Checkpoints) movePointer(ctx context.Context, key string, next pointer, better func(old pointer) bool) error {
-	text, err := json.MarshalIndent(next, "", " ")
-	if err != nil {
-		return fmt.Errorf("encode pointer %s: %w", key, err)
-	}
-	const tries = 20
-	for range tries {
-		old, object, err := c.readPointer(ctx, key)
-		switch {
-		case errors.Is(err, ErrNotExist):
-			_, err = c.Objects.PutIfAbsent(ctx, key, bytes.NewReader(text))
-		case errors.Is(err, ErrCorrupt), err == nil && better(old):
-			_, err = c.Objects.PutIfMatch(ctx, key, bytes.NewReader(text), object.ETag)
-		case err == nil:
-			return nil
-		}
-		if !errors.Is(err, ErrPrecondition) {
-			return err
-		}
-	}
-	return Fail("move pointer", key, ErrUnavailable, fmt.Errorf("%d others were faster", tries))
 }
 
 // Entry is a checkpoint in a list. Err says why its manifest cannot be used; then Checkpoint has stage, step

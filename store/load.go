@@ -3,49 +3,15 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/sciflux/sciflux/run"
 )
-
-// Resume asks to continue a run: weights, optimiser moments and counters, under the same config. It is not an
-// InitFrom, and neither converts to the other.
-type Resume struct {
-	Checkpoint run.CheckpointRef
-	ConfigHash string // of the config that continues
-}
-
-// InitFrom asks to start a stage from an adapter: its weights alone, with fresh moments and counters, perhaps
-// of another run and config.
-type InitFrom struct {
-	Adapter run.ObjectRef
-}
 
 // Loaded is a verified checkpoint in memory.
 type Loaded struct {
 	Checkpoint run.CheckpointRef
 	Manifest   Manifest
 	Parts      map[string][]byte // by name
-}
-
-// Resume loads a checkpoint to continue from. One of another config is ErrConflict.
-func (c Checkpoints) Resume(ctx context.Context, r Resume) (*Loaded, error) {
-	loaded, err := c.Load(ctx, r.Checkpoint)
-	if err != nil {
-		return nil, err
-	}
-	if loaded.Manifest.ConfigHash != r.ConfigHash {
-		return nil, Fail("resume from", r.Checkpoint.Manifest.Key, ErrConflict, fmt.Errorf("it was made with another config (%.12s, now %.12s); to start from its weights use init_from", loaded.Manifest.ConfigHash, r.ConfigHash))
-	}
-	return loaded, nil
-}
-
-// LoadAdapter returns the verified bytes of an adapter to start from.
-func LoadAdapter(ctx context.Context, o Objects, from InitFrom) ([]byte, error) {
-	return Read(ctx, o, from.Adapter)
 }
 
 // Load reads a checkpoint into memory and verifies the manifest's and every part's hash. Damage is ErrCorrupt
@@ -138,48 +104,4 @@ func (c Checkpoints) Find(ctx context.Context, stage run.Stage, step int) (run.C
 		return run.CheckpointRef{}, Manifest{}, err
 	}
 	return m.ref(key, text), m, nil
-}
-
-// Download copies one part of a checkpoint to a file and verifies it; path holds the whole part or is not
-// touched.
-func (c Checkpoints) Download(ctx context.Context, ref run.CheckpointRef, part, path string) (err error) {
-	m, err := c.manifest(ctx, ref)
-	if err != nil {
-		return err
-	}
-	info, ok := m.Part(part)
-	if !ok {
-		return Fail("download", part, ErrNotExist, fmt.Errorf("checkpoint %s has no such part", ref))
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".download-*")
-	if err != nil {
-		return diskFailure("download", path, err)
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if err := copyChecked(ctx, c.Objects, info.Object, writerOnly{f}); err != nil {
-		return err
-	}
-	if err := errors.Join(f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return diskFailure("download", path, err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return diskFailure("download", path, err)
-	}
-	return nil
-}
-
-// writerOnly reports an error of a local file as such, not as one of the store that is read.
-type writerOnly struct{ w io.Writer }
-
-func (f writerOnly) Write(p []byte) (int, error) {
-	n, err := f.w.Write(p)
-	if err != nil {
-		err = diskFailure("write", "local copy", err)
-	}
-	return n, err
 }

@@ -34,7 +34,7 @@ type Manifest struct {
 	ConfigHash  string             `json:"config_hash"`         // SHA-256 of the resolved config, hex
 	CodeVersion string             `json:"code_version"`
 	Machine     string             `json:"machine,omitempty"`   // what computed it: kernels and the type of products; others round differently
-	Inputs      map[string]string  `json:"inputs,omitempty"`    // identity of base model, data set, scorer and initial adapter, by the config key that names them
+	Inputs      map[string]string  `json:"inputs,omitempty"`    // identities of base model, data set, scorer and initial adapter, by config key
 	Reference   string             `json:"reference,omitempty"` // SHA-256 of the reference adapter, in OFT
 	Parent      run.ObjectRef      `json:"parent,omitzero"`     // manifest of the checkpoint this one continues
 	Metrics     map[string]float64 `json:"metrics,omitempty"`

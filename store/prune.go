@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -10,8 +9,7 @@ import (
 	"github.com/sciflux/sciflux/run"
 )
 
-// Retention says which checkpoints of a stage stay. Beside those it names, the best one and ends of stages
-// always stay.
+// Retention says which checkpoints of a stage stay. Beside those it names, ends of stages always stay.
 type Retention struct {
 	Last int // the newest so many; less than 1 means 1
 	Keep []run.CheckpointRef
@@ -36,10 +34,7 @@ func (c Checkpoints) Prune(ctx context.Context, stage run.Stage, retention Reten
 	if newest.Err != nil {
 		return nil, fmt.Errorf("prune checkpoints of %s: the newest one is not whole, so all stay: %w", stage, newest.Err)
 	}
-	keep, err := c.kept(ctx, stage, entries, retention)
-	if err != nil {
-		return nil, err
-	}
+	keep := kept(entries, retention)
 	var removed []run.CheckpointRef
 	for _, e := range entries {
 		if e.Err != nil || keep[e.Checkpoint.Manifest.Key] {
@@ -57,16 +52,11 @@ func (c Checkpoints) Prune(ctx context.Context, stage run.Stage, retention Reten
 }
 
 // kept returns the keys of the manifests that stay.
-func (c Checkpoints) kept(ctx context.Context, stage run.Stage, entries []Entry, retention Retention) (map[string]bool, error) {
+func kept(entries []Entry, retention Retention) map[string]bool {
 	keep := map[string]bool{}
 	for _, ref := range retention.Keep {
 		keep[ref.Manifest.Key] = true
 	}
-	best, _, err := c.Best(ctx, stage)
-	if err != nil && !errors.Is(err, ErrNotExist) {
-		return nil, err
-	}
-	keep[best.Manifest.Key] = true
 	last := max(retention.Last, 1)
 	for i := len(entries) - 1; i >= 0; i-- {
 		e := entries[i]
@@ -78,7 +68,7 @@ func (c Checkpoints) kept(ctx context.Context, stage run.Stage, entries []Entry,
 			keep[e.Checkpoint.Manifest.Key] = true
 		}
 	}
-	return keep, nil
+	return keep
 }
 
 func (c Checkpoints) remove(ctx context.Context, e Entry, all []Entry) error {

@@ -99,28 +99,6 @@ func TestTwentySaveTwentySteps(t *testing.T) {
 	})
 }
 
-// TestTwentyMarkTheBest: the highest score stays, whoever comes first or last.
-func TestTwentyMarkTheBest(t *testing.T) {
-	bothStores(t, func(t *testing.T, o store.Objects) {
-		ctx, c := context.Background(), store.Checkpoints{Objects: o, Run: "r"}
-		if err := errors.Join(at(20, func(i int) error {
-			return c.MarkBest(ctx, run.CheckpointRef{Stage: run.StageOFT, Step: i + 1}, -float64((i*7)%20))
-		})...); err != nil {
-			t.Fatal(err)
-		}
-		best, score, err := c.Best(ctx, run.StageOFT)
-		if err != nil || score != 0 || best.Step != 1 {
-			t.Errorf("best %v with %v, %v", best, score, err)
-		}
-		if err := c.MarkBest(ctx, run.CheckpointRef{Stage: run.StageOFT, Step: 99}, 0); err != nil {
-			t.Fatal(err)
-		}
-		if again, _, _ := c.Best(ctx, run.StageOFT); again != best {
-			t.Error("an equal score took the place")
-		}
-	})
-}
-
 // TestDamageNamesThePart: of several parts the one whose bytes differ is named, with both hashes, and the error says what
 // to do.
 func TestDamageNamesThePart(t *testing.T) {

@@ -68,7 +68,8 @@ func nameTaken(state string, spec run.Spec) error {
 		return nil
 	}
 	if old, err := configs.Parse(string(text)); err == nil && old.Hash() != spec.ConfigHash {
-		return run.Errorf(run.ClassConfig, "start run", spec.Name, "choose another --name, or go on with the old one by `sciflux resume "+spec.Name+"`",
+		return run.Errorf(run.ClassConfig, "start run", spec.Name,
+			"choose another --name, or go on with the old one by `sciflux resume "+spec.Name+"`",
 			"a run of this name exists with another config (its hash is %.12s, this one's %.12s)", old.Hash(), spec.ConfigHash)
 	}
 	return nil
@@ -77,7 +78,7 @@ func nameTaken(state string, spec run.Spec) error {
 // keep saves the config of a run in the state folder.
 func keep(state string, spec run.Spec) error {
 	path := filepath.Join(runDir(state, spec.Name), "config.yaml")
-	if err := os.WriteFile(path, []byte(spec.Config), 0o644); err != nil {
+	if err := replace(path, []byte(spec.Config)); err != nil {
 		return run.Errorf(run.ClassConfig, "save config", path, "choose a state folder that can be written", "%w", err)
 	}
 	return nil
@@ -97,7 +98,8 @@ func (a *app) configOf(ctx context.Context, name, source string, set []string) (
 	if err != nil {
 		return cfg, err
 	}
-	missing := run.Errorf(run.ClassConfig, "find run", name, "`sciflux ls` lists the runs; --state-dir or --config say where else to look", "no such run in %s", dir)
+	missing := run.Errorf(run.ClassConfig, "find run", name, "`sciflux ls` lists the runs; --state-dir or --config say where else to look",
+		"no such run in %s", dir)
 	if _, err := os.Stat(servicesDir(dir)); where.Store.Kind == "embedded" && errors.Is(err, fs.ErrNotExist) {
 		return cfg, missing
 	}

@@ -42,7 +42,8 @@ func Start(ctx context.Context, o Options) (*Services, error) {
 	if err := prepareDir(o.Dir); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not ready after %v; see %s", startTimeout, state(o.Dir).path("services.log")))
+	late := fmt.Errorf("not ready after %v; see %s", startTimeout, state(o.Dir).path("services.log"))
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, late)
 	defer cancel()
 	d := state(o.Dir)
 	lease, err := waitLock(ctx, d.path("clients"), true) // a child that is about to end still holds it
@@ -63,19 +64,22 @@ func startFailure(dir string, err error) error {
 	if errors.As(err, &done) {
 		return err
 	}
-	return &run.Error{Class: run.ClassStorage, Op: "start services", Subject: dir, Cause: err, Hint: "see services.log there; `sciflux down` stops what is left of them"}
+	return &run.Error{Class: run.ClassStorage, Op: "start services", Subject: dir, Cause: err,
+		Hint: "see services.log there; `sciflux down` stops what is left of them"}
 }
 
 func prepareDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return &run.Error{Class: run.ClassConfig, Op: "start services", Subject: dir, Cause: err, Hint: "choose a state folder that can be written"}
+		return &run.Error{Class: run.ClassConfig, Op: "start services", Subject: dir, Cause: err,
+			Hint: "choose a state folder that can be written"}
 	}
 	free, err := freeSpace(dir)
 	if err != nil {
 		return startFailure(dir, err)
 	}
 	if free < minimumSpace {
-		return run.Errorf(run.ClassStorage, "start services", dir, "free some space or choose another state folder", "%d MiB left on the disk, %d MiB needed", free>>20, minimumSpace>>20)
+		return run.Errorf(run.ClassStorage, "start services", dir, "free some space or choose another state folder",
+			"%d MiB left on the disk, %d MiB needed", free>>20, minimumSpace>>20)
 	}
 	return nil
 }
@@ -175,7 +179,8 @@ func samePorts(o Options, s *Services) error {
 		address string
 	}{{"Temporal", o.TemporalPort, s.TemporalAddress}, {"the web UI", o.UIPort, s.UIAddress}, {"S3", o.S3Port, s.S3Endpoint}} {
 		if c.want != 0 && !strings.HasSuffix(c.address, fmt.Sprintf(":%d", c.want)) {
-			return run.Errorf(run.ClassConfig, "start services", o.Dir, "stop them with `sciflux down` or leave the ports open in the config", "they run already, with %s at %s and not at port %d", c.what, c.address, c.want)
+			return run.Errorf(run.ClassConfig, "start services", o.Dir, "stop them with `sciflux down` or leave the port open",
+				"they run already, with %s at %s and not at port %d", c.what, c.address, c.want)
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
@@ -28,6 +30,7 @@ import (
 	"github.com/sciflux/sciflux/store"
 	"github.com/sciflux/sciflux/store/s3"
 	"github.com/sciflux/sciflux/store/storetest"
+	"github.com/sciflux/sciflux/workflows"
 )
 
 // The test binary is also the child.
@@ -202,6 +205,17 @@ func testNamespace(t *testing.T, s *Services) {
 		if !found {
 			t.Errorf("search attribute %s is missing", name)
 		}
+	}
+}
+
+// TestSearchAttributesAreThoseOfTheWorkflows: what workflows write has a place in the database, and nothing else has.
+func TestSearchAttributesAreThoseOfTheWorkflows(t *testing.T) {
+	written := map[string]enumspb.IndexedValueType{}
+	for _, a := range workflows.SearchAttributes() {
+		written[a.Name] = a.Type
+	}
+	if !maps.Equal(written, SearchAttributes) {
+		t.Errorf("workflows write %v, the namespace has %v", written, SearchAttributes)
 	}
 }
 

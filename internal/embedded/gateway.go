@@ -87,7 +87,8 @@ func (g *gateway) chooseMetadata(dir string) (meta.MetadataStorer, error) {
 	}
 	if !kept.Sidecar {
 		if !attributes {
-			return nil, fmt.Errorf("%s has its metadata in extended attributes, which this file system does not have: move the folder back to the old one", dir)
+			return nil, fmt.Errorf("%s has its metadata in extended attributes, which this file system does not have: move the folder back to the old one",
+				dir)
 		}
 		return meta.XattrMeta{}, nil
 	}
@@ -117,7 +118,8 @@ func hasAttributes(dir string) bool {
 // refuseUnsummed refuses payloads that are neither signed nor summed: when their sender dies, this version of
 // the gateway stores them cut.
 func refuseUnsummed(c fiber.Ctx) error {
-	if c.Method() == fiber.MethodPut && c.Get("X-Amz-Content-Sha256") == "UNSIGNED-PAYLOAD" && c.Get("X-Amz-Copy-Source") == "" && !hasChecksum(c) {
+	if c.Method() == fiber.MethodPut && c.Get("X-Amz-Content-Sha256") == "UNSIGNED-PAYLOAD" && c.Get("X-Amz-Copy-Source") == "" &&
+		!hasChecksum(c) {
 		c.Set(fiber.HeaderConnection, "close")
 		c.Set(fiber.HeaderContentType, fiber.MIMEApplicationXML)
 		return c.Status(fiber.StatusBadRequest).SendString(`<?xml version="1.0" encoding="UTF-8"?><Error><Code>InvalidRequest</Code><Message>an unsigned payload needs a checksum header</Message></Error>`)

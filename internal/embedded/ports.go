@@ -40,7 +40,8 @@ func choosePorts(o Options, last *Services) (ports, error) {
 	} {
 		l, err := listen(want.configured)
 		if err != nil {
-			return p, run.Errorf(run.ClassConfig, "start services", fmt.Sprintf("port %d for %s", want.configured, want.what), "stop the program that uses it, choose another port, or leave the port open", "%w", err)
+			return p, run.Errorf(run.ClassConfig, "start services", fmt.Sprintf("port %d for %s", want.configured, want.what),
+				"stop the program that uses it, choose another port, or leave the port open", "%w", err)
 		}
 		if want.configured == 0 && want.last != 0 {
 			if again, err := listen(want.last); err == nil {

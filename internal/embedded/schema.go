@@ -19,16 +19,13 @@ import (
 	sqliteschema "go.temporal.io/server/schema/sqlite"
 )
 
-// SearchAttributes are the custom search attributes of the namespace. They count when the database is made; a
-// namespace has room for 10 keywords and 3 of each other type.
+// SearchAttributes are the custom search attributes of the namespace: those that workflows write. They count when the
+// database is made; a namespace has room for 10 keywords and 3 of each other type.
 var SearchAttributes = map[string]enumspb.IndexedValueType{
 	"RunKind":    enumspb.INDEXED_VALUE_TYPE_KEYWORD,
-	"RunName":    enumspb.INDEXED_VALUE_TYPE_KEYWORD,
 	"RunStage":   enumspb.INDEXED_VALUE_TYPE_KEYWORD,
 	"RunStatus":  enumspb.INDEXED_VALUE_TYPE_KEYWORD,
-	"SweepId":    enumspb.INDEXED_VALUE_TYPE_KEYWORD,
 	"ConfigHash": enumspb.INDEXED_VALUE_TYPE_KEYWORD,
-	"ModelName":  enumspb.INDEXED_VALUE_TYPE_KEYWORD,
 	"RunStep":    enumspb.INDEXED_VALUE_TYPE_INT,
 	"RunEpoch":   enumspb.INDEXED_VALUE_TYPE_INT,
 	"BestMetric": enumspb.INDEXED_VALUE_TYPE_DOUBLE,
@@ -122,7 +119,8 @@ func makeNamespace(sql *config.SQL, o Options) error {
 	}
 	namespace.Detail.Config.Retention = timestamp.DurationPtr(o.Retention) // the default is one day
 	if err := sqliteschema.CreateNamespaces(sql, namespace); err != nil {
-		return fmt.Errorf("make namespace %s: %w; if the database is damaged, move the folder of it away: runs resume from their checkpoints", o.Namespace, err)
+		return fmt.Errorf("make namespace %s: %w; if the database is damaged, move the folder of it away: runs resume from their checkpoints",
+			o.Namespace, err)
 	}
 	return nil
 }

@@ -120,7 +120,8 @@ func (d state) own(ctx context.Context) (*lock, error) {
 	defer cancel()
 	own, err := waitLock(ctx, d.path("lock"), false)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, run.Errorf(run.ClassConfig, "start services", string(d), "use another state folder, or stop it with `sciflux down`", "the folder is in use by process %d", d.pid())
+		return nil, run.Errorf(run.ClassConfig, "start services", string(d), "use another state folder, or stop it with `sciflux down`",
+			"the folder is in use by process %d", d.pid())
 	}
 	if err != nil {
 		return nil, err
@@ -208,7 +209,8 @@ func (r *running) stop() error {
 
 // prepareBucket makes the bucket and clears uploads of processes that died.
 func prepareBucket(ctx context.Context, name string, port int, keys credentials) error {
-	bucket, err := s3.Open(ctx, s3.Options{Endpoint: "http://" + address(port), Region: region, Bucket: name, AccessKey: keys.AccessKey, SecretKey: keys.SecretKey, PathStyle: true})
+	bucket, err := s3.Open(ctx, s3.Options{Endpoint: "http://" + address(port), Region: region, Bucket: name,
+		AccessKey: keys.AccessKey, SecretKey: keys.SecretKey, PathStyle: true})
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,9 @@ func temporalConfig(sql *config.SQL, id string, p ports) *config.Config {
 				Enabled: true, InitialFailoverVersion: 1, RPCAddress: address(p.temporal), HTTPAddress: address(p.temporalHTTP), ClusterID: id,
 			}},
 		},
-		Services:     map[string]config.Service{"frontend": frontend, "history": service(p.history), "matching": service(p.matching), "worker": service(p.internal)},
+		Services: map[string]config.Service{
+			"frontend": frontend, "history": service(p.history), "matching": service(p.matching), "worker": service(p.internal),
+		},
 		PublicClient: config.PublicClient{HostPort: address(p.temporal)},
 	}
 	cfg.Global.Membership.MaxJoinDuration = 30 * time.Second

@@ -269,7 +269,7 @@ func TestLoadRefusals(t *testing.T) {
 			l["proj_out.bias"] = safetensors.Float32s("proj_out.bias", safetensors.F32, []int{1}, []float32{1})
 		}),
 		safetensors.BadDType: change(func(l map[string]safetensors.Tensor) {
-			l["proj_out.bias"] = safetensors.Int64s("proj_out.bias", []int{c.OutChannels}, make([]int64, c.OutChannels))
+			l["proj_out.bias"] = safetensors.Raw("proj_out.bias", safetensors.I64, []int{c.OutChannels}, make([]byte, 8*c.OutChannels))
 		}),
 		safetensors.Quantised: change(func(l map[string]safetensors.Tensor) {
 			l["q"] = safetensors.Float32s("proj_out.weight.absmax", safetensors.F32, []int{1}, []float32{1})

@@ -27,7 +27,8 @@ func (p *Pipeline) Grid(height, width int) (flow.Grid, error) {
 		}
 	}
 	if len(wrong) > 0 {
-		return flow.Grid{}, fmt.Errorf("pictures of %d×%d pixels: sides must be multiples of %d: %s", width, height, f, strings.Join(wrong, ", "))
+		return flow.Grid{}, fmt.Errorf("pictures of %d×%d pixels: sides must be multiples of %d: %s", width, height, f,
+			strings.Join(wrong, ", "))
 	}
 	return flow.Grid{Rows: height / f, Columns: width / f}, nil
 }
@@ -41,31 +42,12 @@ func nearest(pixels, f int) string {
 	return fmt.Sprintf("nearest are %d and %d", below, below+f)
 }
 
-// EncodeImages gives the packed latents [B, N, 4Z] of pictures [B, 3, H, W] in [-1, 1], sides multiples of Factor. noise
-// [B, Z, h, w], standard normal, draws from the encoder's distribution; nil takes its mean.
-func (p *Pipeline) EncodeImages(ctx context.Context, images *engine.Tensor, noise []float32) (*engine.Tensor, error) {
-	if f := p.Factor(); len(images.Shape) == 4 && (images.Shape[2]%f != 0 || images.Shape[3]%f != 0) {
-		return nil, fmt.Errorf("encode pictures of %d×%d pixels: sides must be multiples of %d; resize or crop first", images.Shape[3], images.Shape[2], f)
-	}
-	posterior, err := p.VAE.Encode(ctx, images)
-	if err != nil {
-		return nil, err
-	}
-	latents := p.VAE.Latent(posterior)
-	if noise != nil {
-		if latents, err = p.VAE.Sample(posterior, noise); err != nil {
-			return nil, err
-		}
-	}
-	b, z, h, w := latents.Shape[0], latents.Shape[1], latents.Shape[2], latents.Shape[3]
-	return engine.Wrap(flux.Pack(latents.Floats(), b, z, h, w), b, h/2*(w/2), 4*z), nil
-}
-
 // Decode gives pictures [B, 3, H, W] in [0, 1] from packed latents [B, N, 4Z] over the grid.
 func (p *Pipeline) Decode(ctx context.Context, latents *engine.Tensor, grid flow.Grid) (*engine.Tensor, error) {
 	z := p.VAE.Config.LatentChannels
 	if len(latents.Shape) != 3 || latents.Shape[1] != grid.Tokens() || latents.Shape[2] != 4*z || latents.Len() == 0 {
-		return nil, fmt.Errorf("decode packed latents of shape %v: need [B, %d, %d] for a grid of %d×%d tokens", latents.Shape, grid.Tokens(), 4*z, grid.Rows, grid.Columns)
+		return nil, fmt.Errorf("decode packed latents of shape %v: need [B, %d, %d] for a grid of %d×%d tokens", latents.Shape,
+			grid.Tokens(), 4*z, grid.Rows, grid.Columns)
 	}
 	b, h, w := latents.Shape[0], 2*grid.Rows, 2*grid.Columns
 	images, err := p.VAE.Decode(ctx, engine.Wrap(flux.Unpack(latents.Floats(), b, z, h, w), b, z, h, w))

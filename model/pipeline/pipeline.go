@@ -170,9 +170,6 @@ func (p *Pipeline) fits() error {
 	return nil
 }
 
-// Backend is the machine the pipeline computes on.
-func (p *Pipeline) Backend() engine.Backend { return p.be }
-
 // Notes says in words which weights of the open parts are not used as their files have them.
 func (p *Pipeline) Notes() []string {
 	var all []string

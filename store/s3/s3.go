@@ -126,7 +126,8 @@ func (b *Bucket) Get(ctx context.Context, key string) (io.ReadCloser, store.Obje
 	if err != nil {
 		return nil, store.Object{}, failure("read", key, err)
 	}
-	object := store.Object{Key: key, Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag), Modified: aws.ToTime(out.LastModified)}
+	object := store.Object{Key: key, Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag),
+		Modified: aws.ToTime(out.LastModified)}
 	return &verified{ReadCloser: out.Body, key: key}, object, nil
 }
 
@@ -247,7 +248,8 @@ func (b *Bucket) Head(ctx context.Context, key string) (store.Object, error) {
 	if err != nil {
 		return store.Object{}, failure("look up", key, err)
 	}
-	return store.Object{Key: key, Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag), Modified: aws.ToTime(out.LastModified)}, nil
+	return store.Object{Key: key, Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag),
+		Modified: aws.ToTime(out.LastModified)}, nil
 }
 
 // List implements store.Objects.
@@ -260,7 +262,8 @@ func (b *Bucket) List(ctx context.Context, prefix string) ([]store.Object, error
 			return nil, failure("list", prefix, err)
 		}
 		for _, o := range page.Contents {
-			object := store.Object{Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size), ETag: aws.ToString(o.ETag), Modified: aws.ToTime(o.LastModified)}
+			object := store.Object{Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size), ETag: aws.ToString(o.ETag),
+				Modified: aws.ToTime(o.LastModified)}
 			if store.CheckKey(object.Key) == nil { // services and tools make markers such as "folder/"
 				out = append(out, object)
 			}

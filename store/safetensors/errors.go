@@ -46,7 +46,8 @@ var hints = map[Class]string{
 	NotFinite:        "the file is damaged or was saved after training diverged: fetch it again, or take an earlier checkpoint",
 	Foreign:          "give weights in the safetensors format",
 	Ambiguous:        "keep one of them in the folder, or give the one that is meant the usual name",
-	BadPath:          "an index may only name files in its own folder: do not use this model unless you trust its source, and correct the index",
+	BadPath: "an index may only name files in its own folder: do not use this model unless you trust its source, and " +
+		"correct the index",
 }
 
 // Error is the refusal of a file, a tensor or a model. It unwraps to the cause when there is one, so

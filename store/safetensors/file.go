@@ -131,27 +131,6 @@ func (f *File) Float32(name string, shape ...int) ([]float32, error) {
 	return out, nil
 }
 
-// Float32Rows returns rows [from, from+count) of a tensor along its first axis, converted to float32.
-func (f *File) Float32Rows(name string, from, count int) ([]float32, error) {
-	info, err := f.find(name, nil)
-	if err != nil {
-		return nil, err
-	}
-	if len(info.Shape) == 0 || from < 0 || count < 0 || from > info.Shape[0]-count || info.DType.Bits() < 8 {
-		return nil, inFile(refuse(BadShape, name, "rows %d to %d of shape %v", from, from+count, info.Shape), f.path)
-	}
-	if info.Shape[0] == 0 {
-		return []float32{}, nil
-	}
-	width := int(info.End-info.Begin) / info.Shape[0]
-	begin := int(info.Begin) + from*width
-	out := make([]float32, count*(info.Elements()/info.Shape[0]))
-	if err := DecodeFloat32(out, info.DType, f.data[begin:begin+count*width]); err != nil {
-		return nil, inFile(inTensor(err, name), f.path)
-	}
-	return out, nil
-}
-
 // BFloat16 returns all elements as bfloat16 bits. A BF16 tensor that is aligned is returned as a view of the
 // file (which must not be written and dies with Close); anything else is converted by way of float32.
 func (f *File) BFloat16(name string, shape ...int) ([]uint16, error) {

@@ -3,7 +3,6 @@ package safetensors
 import (
 	"bytes"
 	"encoding/binary"
-	"math"
 	"os"
 	"slices"
 	"testing"
@@ -75,37 +74,6 @@ func TestShapesAreChecked(t *testing.T) {
 	}
 	if _, err := f.Int64("half"); ClassOf(err) != BadDType {
 		t.Errorf("F16 as integers: %v", err)
-	}
-}
-
-func TestRows(t *testing.T) {
-	values := []float32{0, 1, 2, 3, 4, 5, 6, 7}
-	var b bytes.Buffer
-	if _, err := Write(&b, []Tensor{Float32s("t", BF16, []int{4, 2}, values), Float32s("s", F32, nil, values[:1]), Float32s("e", F32, []int{0, 2}, nil)}, nil); err != nil {
-		t.Fatal(err)
-	}
-	f, err := Parse("x", b.Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for from := 0; from <= 4; from++ {
-		for count := 0; from+count <= 4; count++ {
-			got, err := f.Float32Rows("t", from, count)
-			if err != nil || !slices.Equal(got, values[2*from:2*(from+count)]) {
-				t.Errorf("rows %d+%d: %v, %v", from, count, got, err)
-			}
-		}
-	}
-	if got, err := f.Float32Rows("e", 0, 0); err != nil || len(got) != 0 {
-		t.Errorf("no rows: %v, %v", got, err)
-	}
-	for _, c := range []struct {
-		name        string
-		from, count int
-	}{{"t", 3, 2}, {"t", -1, 1}, {"t", 0, -1}, {"t", math.MaxInt, math.MaxInt}, {"s", 0, 1}, {"absent", 0, 0}} {
-		if got, err := f.Float32Rows(c.name, c.from, c.count); err == nil {
-			t.Errorf("%+v gave %v", c, got)
-		}
 	}
 }
 

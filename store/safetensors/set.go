@@ -195,7 +195,8 @@ func openShards(dir string, shards map[string]string) ([]*File, error) {
 		if err != nil {
 			_ = closeAll(files)
 			if errors.Is(err, fs.ErrNotExist) {
-				return nil, &Error{Class: MissingTensor, File: filepath.Join(dir, file), Tensor: first[file], Detail: "the index names a shard that is absent", Err: fs.ErrNotExist}
+				return nil, &Error{Class: MissingTensor, File: filepath.Join(dir, file), Tensor: first[file],
+					Detail: "the index names a shard that is absent", Err: fs.ErrNotExist}
 			}
 			return nil, err
 		}

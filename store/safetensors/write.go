@@ -15,7 +15,7 @@ import (
 	"unicode/utf8"
 )
 
-// Tensor is a tensor to be written. Make one with Raw, Float32s, Int64s or Stream.
+// Tensor is a tensor to be written. Make one with Raw or Float32s.
 type Tensor struct {
 	Name  string
 	DType DType
@@ -25,7 +25,7 @@ type Tensor struct {
 
 // Raw is a tensor whose bytes are ready (row-major, little-endian).
 func Raw(name string, dtype DType, shape []int, data []byte) Tensor {
-	return Stream(name, dtype, shape, func(w io.Writer) error {
+	return stream(name, dtype, shape, func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	})
@@ -34,7 +34,7 @@ func Raw(name string, dtype DType, shape []int, data []byte) Tensor {
 // Float32s is a tensor of float32 values, stored as dtype F32, BF16, F16 or F64. The values are converted
 // piece by piece while they are written.
 func Float32s(name string, dtype DType, shape []int, values []float32) Tensor {
-	return Stream(name, dtype, shape, func(w io.Writer) error {
+	return stream(name, dtype, shape, func(w io.Writer) error {
 		const piece = 16 << 10
 		buf := make([]byte, piece*dtype.Bits()/8)
 		for rest := values; len(rest) > 0; {
@@ -52,14 +52,9 @@ func Float32s(name string, dtype DType, shape []int, values []float32) Tensor {
 	})
 }
 
-// Int64s is an I64 tensor.
-func Int64s(name string, shape []int, values []int64) Tensor {
-	return Stream(name, I64, shape, func(w io.Writer) error { return binary.Write(w, binary.LittleEndian, values) })
-}
-
-// Stream is a tensor whose bytes are produced when they are written. write must write exactly the bytes
+// stream is a tensor whose bytes are produced when they are written. write must write exactly the bytes
 // that dtype and shape ask for.
-func Stream(name string, dtype DType, shape []int, write func(io.Writer) error) Tensor {
+func stream(name string, dtype DType, shape []int, write func(io.Writer) error) Tensor {
 	return Tensor{Name: name, DType: dtype, Shape: shape, write: write}
 }
 

@@ -2,8 +2,10 @@ package safetensors
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -89,7 +91,8 @@ func TestWriteRefuses(t *testing.T) {
 func TestWriteFileIsAtomic(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "w.safetensors")
-	if err := WriteFile(path, []Tensor{Int64s("n", []int{2}, []int64{-1, 7})}, map[string]string{"step": "1"}); err != nil {
+	minusOneAndSeven := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, math.MaxUint64), 7)
+	if err := WriteFile(path, []Tensor{Raw("n", I64, []int{2}, minusOneAndSeven)}, map[string]string{"step": "1"}); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.ReadFile(path)
@@ -97,7 +100,7 @@ func TestWriteFileIsAtomic(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := errors.New("broken half way")
-	err = WriteFile(path, []Tensor{Stream("a", U8, []int{4}, func(w io.Writer) error {
+	err = WriteFile(path, []Tensor{stream("a", U8, []int{4}, func(w io.Writer) error {
 		w.Write([]byte{1, 2})
 		return broken
 	})}, nil)
