@@ -42,14 +42,18 @@ func subjectsOf(number int) []reward.Subject {
 }
 
 // stored writes made-up pairs of an epoch, whose first prompt's number is first, as two shards of which the second holds the
-// middle prompts.
+// middle prompts. The states that the method reads are kept of each path.
 func stored(t *testing.T, r *opened.Run, epoch, first int) (rollouts, scores []run.ObjectRef) {
 	t.Helper()
+	kept := 0
+	if r.Recipe.Config.OFT.Forward() {
+		kept = 2
+	}
 	for shard, numbers := range [][]int{{first, first + 3}, {first + 1, first + 2}} {
 		made, rated := &pairs.Rollouts{Tokens: r.Recipe.Grid.Tokens()}, pairs.Scores{}
 		for _, n := range numbers {
 			made.Prompts = append(made.Prompts, pairs.Prompt{Number: n, Text: textOf(n), Object: "apple"})
-			made.Latents = append(made.Latents, [][][]float32{latentsOf(r, n, 0), latentsOf(r, n, 1)})
+			made.Latents = append(made.Latents, [][][]float32{latentsOf(r, n, 0)[kept:], latentsOf(r, n, 1)[kept:]})
 			rated.Rewards, rated.Subjects = append(rated.Rewards, rewardsOf(n)), append(rated.Subjects, subjectsOf(n))
 		}
 		made.Images = reward.Images{B: 4, H: 1, W: 1, Data: make([]float32, 12)}

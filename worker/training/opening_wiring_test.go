@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/sciflux/sciflux/configs"
@@ -67,9 +68,11 @@ func opening(t *testing.T, set ...string) *opened.Run {
 		"oft.mask.policy=full",
 		"sft.steps=3", "sft.batch=2", "sft.accumulate=2", "sft.lr=0.02", "sft.betas=[0.7, 0.9]", "sft.eps=1e-4", "sft.max_grad_norm=0.3",
 		"sft.guidance=2.5", "sft.ema=0", "oft.epochs=2", "oft.prompts_per_epoch=4", "oft.accumulate_pairs=2", "oft.images_per_prompt=2",
-		"oft.steps=2", "oft.noisy_steps=0", "oft.s_churn=1.5",
-		"oft.lr=0.03", "oft.betas=[0.6, 0.8]", "oft.eps=1e-5", "oft.max_grad_norm=0.2", "oft.guidance=4", "oft.beta=3",
-		"oft.eps_clamp=0.05", "oft.ema=0", "oft.forms.step=corrected", "eval.guidance=0.5"}
+		"oft.steps=2", "oft.lr=0.03", "oft.betas=[0.6, 0.8]", "oft.eps=1e-5", "oft.max_grad_norm=0.2", "oft.guidance=4", "oft.ema=0",
+		"eval.guidance=0.5"}
+	if !strings.Contains(strings.Join(set, " "), "oft.method=") {
+		base = append(base, "oft.noisy_steps=0", "oft.s_churn=1.5", "oft.beta=3", "oft.eps_clamp=0.05", "oft.forms.step=corrected")
+	}
 	cfg, err := configs.Load(configs.Sources{Name: "world", Set: append(base, set...)})
 	if err != nil {
 		t.Fatal(err)
