@@ -75,7 +75,7 @@ type Model struct {
 	TextTokens int `yaml:"text_tokens" default:"0" valid:">=0"`
 	// Most text and image tokens that one network call takes in rollouts, in stage 2's training and in evaluation, on every
 	// machine alike: how samples are grouped decides their last bits. A sample has its text tokens and (resolution/16)² of
-	// the picture; at least one goes into a call, and in training all samples of a prompt. Stage 1 takes sft.batch pictures.
+	// the picture; at least one goes into a call. A micro-batch or a prompt with more takes several.
 	BatchTokens int `yaml:"batch_tokens" default:"16384" valid:">0"`
 }
 

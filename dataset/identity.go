@@ -71,7 +71,7 @@ func (s *Set) findIdentity(ctx context.Context, rows []Row, o IdentityOptions) (
 	}
 	id, err := hashRows(ctx, rows, o.Progress)
 	if err == nil && cached != "" {
-		err = writeIdentity(cached, id)
+		_ = writeIdentity(cached, id) // what cannot be kept is computed again
 	}
 	return id, err
 }
@@ -237,9 +237,16 @@ func writeIdentity(path, id string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("%w; is the disk full or read-only?", err)
 	}
-	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	if err := os.WriteFile(temp, append(b, '\n'), 0o644); err != nil {
-		return fmt.Errorf("%w; is the disk full or read-only?", err)
+	temp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
 	}
-	return os.Rename(temp, path)
+	_, err = temp.Write(append(b, '\n'))
+	if err = errors.Join(err, temp.Close()); err == nil {
+		err = os.Rename(temp.Name(), path)
+	}
+	if err != nil {
+		os.Remove(temp.Name())
+	}
+	return err
 }

@@ -111,6 +111,10 @@ func encodeTexts(ctx context.Context, r *opened.Run, m activities.Monitor) ([]st
 	if !r.Recipe.Config.Data.CacheText {
 		return told, nil
 	}
+	need := 4 * float64(len(texts)) * float64(tokens*p.Transformer.TextWidth+p.Transformer.PooledWidth)
+	if most := 1e9 * r.Recipe.Config.Worker.CacheGB; need > most {
+		return append(told, fmt.Sprintf("the encoded prompts need up to %.0f GB and worker.cache_gb allows %.0f: the text encoders stay in memory", need/1e9, most/1e9)), nil
+	}
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	tell := progress(m, "encoding prompts")

@@ -173,6 +173,7 @@ type stamp struct {
 	Size    int64  `json:"size"`
 	Changed int64  `json:"changed"` // nanoseconds since 1970
 	Inode   uint64 `json:"inode"`
+	Status  int64  `json:"status"` // time of the last change of content or metadata, which no program can set; 0 where unknown
 }
 
 // settled is how old a file's last change must be for its hash to be kept: clocks of file systems are coarse, and a
@@ -184,7 +185,7 @@ func (h *hasher) file(path string, info os.FileInfo) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	now := stamp{Path: absolute, Size: info.Size(), Changed: info.ModTime().UnixNano(), Inode: inode(info)}
+	now := stamp{Path: absolute, Size: info.Size(), Changed: info.ModTime().UnixNano(), Inode: inode(info), Status: statusTime(info)}
 	if sum, ok := h.recall(now); ok {
 		h.add(info.Size())
 		return sum, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -93,9 +94,9 @@ func TestRememberedHashes(t *testing.T) {
 	}
 	write("one", old)
 	first := name()
-	write("two", old) // same size, time and inode: the one change that cannot be seen
-	if name() != first {
-		t.Error("the file was read again")
+	write("two", old) // same size, time and inode, as a copy that keeps times leaves them
+	if runtime.GOOS == "linux" && name() == first {
+		t.Error("another content under the old time was not seen")
 	}
 	write("two", old.Add(time.Second))
 	if name() == first {

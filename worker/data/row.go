@@ -15,7 +15,8 @@ type Row struct {
 	Index                           int // in its split
 	ID, Law, Category, Object       string
 	Implicit, Explicit, Superficial []string    // wordings, at least one of each
-	Tuple                           world.Tuple // of the procedural world; zero for other data
+	World                           bool        // a tuple of the procedural world, which can be judged
+	Tuple                           world.Tuple // then, what was drawn
 
 	right []*dataset.Image
 }
@@ -79,6 +80,7 @@ func rowOf(folder, split string, i int, r dataset.Row) (row Row, isWorld bool, e
 		return row, false, rowError(folder, split, i, "an implicit, explicit or superficial prompt is missing; every tuple needs all three")
 	}
 	row.Tuple, isWorld = world.FromRow(r)
+	row.World = isWorld
 	return row, isWorld, nil
 }
 

@@ -81,7 +81,7 @@ func assess(ctx context.Context, r *opened.Run, tuples []eval.Tuple, rows []data
 	}
 	for b, score := range scores {
 		p := eval.Picture{Score: score}
-		if judge := r.Data.Judge; judge != nil {
+		if judge := r.Data.Judge; judge != nil && rows[b/n].World {
 			one := images.Slice(b, b+1)
 			j, err := judge.Judge(world.FromPlanes(one.Data, one.W), rows[b/n].Tuple)
 			if err != nil {

@@ -111,6 +111,7 @@ func (w work) measure(ctx context.Context, out *Part, rows []data.Row, first int
 		if err != nil {
 			return err
 		}
+		w.monitor.Alive()
 		if err := assess(ctx, w.run, tuples, rows, kind, n, images); err != nil {
 			return err
 		}

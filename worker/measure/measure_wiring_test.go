@@ -312,7 +312,7 @@ func TestJudgedAsTheirTuple(t *testing.T) {
 	images := reward.Images{H: side, W: side}
 	tuples := longTuples()
 	for i := range r.Data.Rows {
-		r.Data.Rows[i].Tuple = tuples[i]
+		r.Data.Rows[i].World, r.Data.Rows[i].Tuple = true, tuples[i]
 		for _, right := range []bool{true, false} {
 			p := tuples[i].Draw(right, side)
 			plane := make([]float32, 3*side*side)

@@ -33,7 +33,7 @@ func Score(ctx context.Context, r *opened.Run, c activities.ScoreShard, m activi
 		return activities.ScoreResult{}, err
 	}
 	start := time.Now()
-	sc, err := score(ctx, r, rollouts, detectorOf(r, rollouts.Prompts))
+	sc, err := score(ctx, r, rollouts, detectorOf(r, rollouts.Prompts), m.Alive)
 	if err != nil {
 		return activities.ScoreResult{}, err
 	}
@@ -47,13 +47,13 @@ func Score(ctx context.Context, r *opened.Run, c activities.ScoreShard, m activi
 }
 
 // score asks the reward for every picture, always against its own prompt, and the masker where its subject is.
-func score(ctx context.Context, r *opened.Run, rollouts *pairs.Rollouts, d reward.Detector) (pairs.Scores, error) {
+func score(ctx context.Context, r *opened.Run, rollouts *pairs.Rollouts, d reward.Detector, alive func()) (pairs.Scores, error) {
 	var sc pairs.Scores
 	if len(rollouts.Prompts) == 0 {
 		return sc, nil
 	}
 	samples := r.Recipe.Config.OFT.ImagesPerPrompt
-	rewards, err := rate(ctx, r, each(rollouts.Prompts, samples, func(p pairs.Prompt) string { return p.Text }), rollouts.Images)
+	rewards, err := rate(ctx, r, each(rollouts.Prompts, samples, func(p pairs.Prompt) string { return p.Text }), rollouts.Images, alive)
 	if err != nil {
 		return sc, err
 	}
@@ -76,7 +76,7 @@ func score(ctx context.Context, r *opened.Run, rollouts *pairs.Rollouts, d rewar
 
 // rate scores pictures in the groups in which they were drawn: the last bits of a score, too, depend on the size of its
 // batch, and groups are the same for every number of shards.
-func rate(ctx context.Context, r *opened.Run, texts []string, images reward.Images) ([]float64, error) {
+func rate(ctx context.Context, r *opened.Run, texts []string, images reward.Images, alive func()) ([]float64, error) {
 	scores := make([]float64, 0, images.B)
 	group := r.Recipe.Together() * r.Recipe.Config.OFT.ImagesPerPrompt
 	for from := 0; from < images.B; from += group {
@@ -85,6 +85,7 @@ func rate(ctx context.Context, r *opened.Run, texts []string, images reward.Imag
 		if err != nil {
 			return nil, err
 		}
+		alive()
 		scores = append(scores, some...)
 	}
 	return scores, nil
@@ -103,11 +104,14 @@ func each(prompts []pairs.Prompt, samples int, of func(pairs.Prompt) string) []s
 
 // detectorOf finds subjects in pictures of the world, which is told what tuple each picture is of; other data has none.
 func detectorOf(r *opened.Run, prompts []pairs.Prompt) reward.Detector {
-	if r.Data.Judge == nil {
+	if r.Data.Judge == nil || r.Recipe.Config.OFT.Mask.Policy != reward.MaskDetector {
 		return nil
 	}
 	d := worldDetector{judge: r.Data.Judge}
 	for _, p := range prompts {
+		if p.Row < 0 {
+			return nil // a prompt of a file: nobody knows what it should show
+		}
 		for range r.Recipe.Config.OFT.ImagesPerPrompt {
 			d.tuples = append(d.tuples, r.Data.Rows[p.Row].Tuple)
 		}

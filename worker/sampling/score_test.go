@@ -78,7 +78,7 @@ func TestPicturesWithoutASubject(t *testing.T) {
 		{reward.EmptyStop, run.Masks{}, nil, `no "stone" found`},
 	} {
 		d := bare(t, "oft.mask.policy=detector", "oft.mask.on_empty="+c.onEmpty, "oft.images_per_prompt=2")
-		sc, err := score(t.Context(), d, r, nowhere{})
+		sc, err := score(t.Context(), d, r, nowhere{}, func() {})
 		if c.fails != "" {
 			if run.ClassOf(err) != run.ClassData || !strings.Contains(err.Error(), c.fails) {
 				t.Errorf("%s: %v of class %s", c.onEmpty, err, run.ClassOf(err))

@@ -49,7 +49,7 @@ func TestPicturesAreScoredForTheirPrompt(t *testing.T) {
 	for i, object := range []string{"apple", "stone", "nail"} {
 		rollouts.Prompts = append(rollouts.Prompts, pairs.Prompt{Number: 7 + i, Text: "an old " + object, Object: object})
 	}
-	sc, err := score(t.Context(), r, rollouts, seen)
+	sc, err := score(t.Context(), r, rollouts, seen, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}

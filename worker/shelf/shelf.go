@@ -22,16 +22,26 @@ type Shelf[V any] struct {
 
 type entry[V any] struct {
 	ready chan struct{} // closed when value and err stand
+	users int
+	used  int64 // clock at the last return
+	// Set once, under the lock, when the opening is over.
 	value V
 	err   error
 	size  int64
-	users int
-	used  int64 // clock at the last return
 }
 
 // Take lends the thing of a key, opening it where it is not there; size is what it counts for against the bound. While one
 // caller opens, others of the same key wait for it or for their context. Every successful Take needs one call of put.
 func (s *Shelf[V]) Take(ctx context.Context, key string, open func() (v V, size int64, err error)) (v V, put func(), err error) {
+	for {
+		v, put, err = s.take(ctx, key, open)
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+			return v, put, err
+		} // whoever opened it was called off, and this caller was not
+	}
+}
+
+func (s *Shelf[V]) take(ctx context.Context, key string, open func() (V, int64, error)) (v V, put func(), err error) {
 	s.mu.Lock()
 	if s.entries == nil {
 		s.entries = map[string]*entry[V]{}
@@ -49,41 +59,43 @@ func (s *Shelf[V]) Take(ctx context.Context, key string, open func() (v V, size 
 	select {
 	case <-e.ready:
 	case <-ctx.Done():
-		_ = s.put(key, e)
+		_ = s.put(e)
 		return v, nil, ctx.Err()
 	}
 	if e.err != nil {
-		_ = s.put(key, e)
+		_ = s.put(e)
 		return v, nil, e.err
 	}
 	var once sync.Once
-	return e.value, func() { once.Do(func() { _ = s.put(key, e) }) }, nil
+	return e.value, func() { once.Do(func() { _ = s.put(e) }) }, nil
 }
 
 // open fills an entry. A panic in open leaves an error for those who wait, and goes on.
 func (s *Shelf[V]) open(key string, e *entry[V], open func() (V, int64, error)) {
-	e.err = errors.New("opening it panicked")
-	returned := false
+	var v V
+	size, err, returned := int64(0), errors.New("opening it panicked"), false
 	defer func() {
+		s.mu.Lock()
+		e.value, e.size, e.err = v, size, err
+		if err != nil && s.entries[key] == e {
+			delete(s.entries, key) // the next Take tries again
+		}
+		s.mu.Unlock()
 		close(e.ready)
 		if !returned {
-			_ = s.put(key, e)
+			_ = s.put(e)
 		}
 	}()
-	e.value, e.size, e.err = open()
+	v, size, err = open()
 	returned = true
 }
 
-// put takes one use back and closes what is over the bound. A thing that could not be opened is forgotten at once, so that
-// the next Take tries again.
-func (s *Shelf[V]) put(key string, e *entry[V]) error {
+// put takes one use back and closes what is over the bound.
+func (s *Shelf[V]) put(e *entry[V]) error {
 	s.mu.Lock()
 	s.clock++
 	e.users--
 	e.used = s.clock
-	if e.err != nil && s.entries[key] == e {
-		delete(s.entries, key)
-	}
 	surplus := s.surplus()
 	s.mu.Unlock()
 	return s.closeAll(surplus)
