@@ -1,6 +1,7 @@
 package training
 
 import (
+	"math"
 	"slices"
 	"testing"
 
@@ -119,6 +120,43 @@ func TestMethodsTakeTheStepsOfTheRecipe(t *testing.T) {
 				t.Errorf("%s: another old policy after epoch %d", method, epoch)
 			}
 			from = got.Checkpoint
+		}
+	}
+}
+
+// TestGroupsAreShownAsTheyAre: the error that a method measures of a picture at a noise level is stage 1's loss of it there,
+// with the picture's own noise; an old policy that is the policy is at no distance from it, the reference at some.
+func TestGroupsAreShownAsTheyAre(t *testing.T) {
+	r := opening(t, "oft.method=nft", "oft.times.count=2", "oft.times.noise=own", "oft.mask.policy=none", "oft.kl.weight=0.1")
+	start, err := checkpoint.Evaluated(t.Context(), r, stage1(t, r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := byHand(t, r, start, 4, trainer.OptimizerConfig{LR: 1e-9, Beta1: 0.9, Beta2: 0.9, Eps: 1})
+	groups := groupsByHand(t, r, 0)
+	for g := range groups {
+		groups[g].Masks = nil
+	}
+	got, err := l.Match(t.Context(), groups, 0, 2, trainer.Peers{Old: start.Clone()}, r.Recipe.Matching())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for g, group := range groups {
+		for level, at := range group.Levels {
+			for i, x0 := range group.Latents {
+				noise := make([]float32, len(x0))
+				r.Recipe.ForwardNoise(g, level, i).Normal(noise)
+				alone := trainer.Example{Latents: x0, Noise: noise, Sigma: []float32{at.Sigma}, Conditioning: group.Conditioning}
+				want, err := l.SFTGradient(t.Context(), alone, 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				o := got.Outcomes[g][level]
+				if math.Abs(o.Error[i]-want) > 1e-4*want || o.Drift[i] != 0 || !(o.Distance[i] > 0) {
+					t.Errorf("group %d, level %g, picture %d: error %v, stage 1's loss %v; %v from the old policy, %v from the reference",
+						g, at.Sigma, i, o.Error[i], want, o.Drift[i], o.Distance[i])
+				}
+			}
 		}
 	}
 }
