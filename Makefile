@@ -36,7 +36,7 @@ lint: ## gofmt, layers (depguard) and the usual linters
 	$(LINT) run $$($(GO) list ./... | grep -v -E '$(SERVER)' | sed 's,^github.com/sciflux/sciflux,.,')
 	$(LINT) run --disable govet,staticcheck,bodyclose ./cmd/... ./internal/... ./workflows/durability
 
-mutate: ## Deliberate faults, one at a time: each must fail a test (about an hour; writes docs/mutations.md)
+mutate: ## Deliberate faults, one at a time: each must fail a test (a quarter of an hour on 2 cores; writes docs/mutations.md)
 	$(GO) run ./tools/mutate
 
 vuln: ## Known vulnerabilities (asks the Go vulnerability database over the network)
