@@ -82,6 +82,29 @@ func TestFlatAndSpread(t *testing.T) {
 	}
 }
 
+// TestShareOfTrainTimesIsRoundedUp: the cleanest level that may be trained, of shares that are whole numbers of steps but for
+// a rounding error and of others.
+func TestShareOfTrainTimesIsRoundedUp(t *testing.T) {
+	for _, c := range []struct {
+		times TrainTimes
+		want  int
+	}{
+		{TrainTimes{Steps: 10, Count: 1, Fraction: 0.65}, 6},
+		{TrainTimes{Steps: 10, Count: 1, Fraction: 0.7}, 6},
+		{TrainTimes{Steps: 10, Count: 1, Fraction: 0.71}, 7},
+		{TrainTimes{Steps: 10, Count: 4, Fraction: 0.1}, 3},
+		{TrainTimes{Steps: 10, Count: 2, Fraction: 1}, 9},
+	} {
+		draws := make([]float64, c.times.Count)
+		for i := range draws {
+			draws[i] = 0.999
+		}
+		if index := c.times.Index(draws); index[len(index)-1] != c.want {
+			t.Errorf("%+v: the last level is %d, want %d", c.times, index[len(index)-1], c.want)
+		}
+	}
+}
+
 // TestTrainTimesStayInTheirStrata: one level in each stratum, in order, within the fraction.
 func TestTrainTimesStayInTheirStrata(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

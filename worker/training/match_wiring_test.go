@@ -15,9 +15,9 @@ import (
 )
 
 // TestUpdatesShareTheStepsOfARound: of two updates on the same pairs the first trains the first half of their noisy steps,
-// the second the other.
+// the second the other, and each goes through all pairs of the round before the next begins.
 func TestUpdatesShareTheStepsOfARound(t *testing.T) {
-	r := opening(t, "oft.accumulate_pairs=4", "oft.updates=2")
+	r := opening(t, "oft.updates=2")
 	sft := stage1(t, r)
 	start, err := checkpoint.Evaluated(t.Context(), r, sft)
 	if err != nil {
@@ -31,8 +31,8 @@ func TestUpdatesShareTheStepsOfARound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for u := range 2 {
-		pairs := append(pairsByHand(t, r, 0), pairsByHand(t, r, 2)...)
+	for step := range 4 {
+		u, pairs := step/2, pairsByHand(t, r, step%2*2)
 		for i := range pairs {
 			p := &pairs[i]
 			p.Steps, p.Timesteps = p.Steps[u:u+1], p.Timesteps[u:u+1]
