@@ -140,6 +140,12 @@ func TestRulesBetweenFields(t *testing.T) {
 		{set: []string{"store.endpoint=https://x"}, path: "store.endpoint"},
 		{set: []string{"store.endpoint=https://x", "store.kind=s3"}},
 		{set: []string{"store.endpoint=x:9000", "store.kind=s3"}, path: "store.endpoint"},
+		{set: []string{"store.endpoint=https://KEY:SECRET@x", "store.kind=s3"}, path: "store.endpoint"},
+		{set: []string{"store.endpoint=https://KEY@x", "store.kind=s3"}, path: "store.endpoint"},
+		{set: []string{"store.endpoint=KEY:SECRET@x", "store.kind=s3"}, path: "store.endpoint"},
+		{set: []string{"store.endpoint=s3://x", "store.kind=s3"}, path: "store.endpoint"},
+		{set: []string{"store.endpoint=https://", "store.kind=s3"}, path: "store.endpoint"},
+		{set: []string{"store.endpoint=https://x?AWSAccessKeyId=k", "store.kind=s3"}, path: "store.endpoint"},
 		{set: []string{"store.kind=disk"}, path: "store.path"},
 		{set: []string{"store.path=/d"}, path: "store.path"},
 		{set: []string{"temporal.address=h"}, path: "temporal.address"},
@@ -352,6 +358,16 @@ func TestNumbersOutOfBoundsAreTold(t *testing.T) {
 			if _, err := Load(Sources{Set: []string{f.Path + "=" + value}}); err != nil && !strings.Contains(err.Error(), f.Path) {
 				t.Errorf("%s=%s: %v", f.Path, value, err)
 			}
+		}
+	}
+}
+
+// A secret in an address is refused without being repeated.
+func TestEndpointWithSecret(t *testing.T) {
+	for _, endpoint := range []string{"https://KEY:SECRET@x", "KEY:SECRET@x", "https://x?k=SECRET"} {
+		_, err := Load(Sources{Name: "world", Set: []string{"store.kind=s3", "store.endpoint=" + endpoint}})
+		if err == nil || strings.Contains(err.Error(), "SECRET@") || strings.Contains(err.Error(), "k=SECRET") || !strings.Contains(err.Error(), "store.endpoint") {
+			t.Errorf("%s: %v", endpoint, err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"net/url"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -256,9 +257,7 @@ func (c *Config) checkServices(ps *problems) {
 	if c.Store.Kind != "s3" && c.Store.Endpoint != "" {
 		ps.add("store.endpoint", "", "set store.kind to s3, or leave the endpoint empty", "kind %s has no endpoint", c.Store.Kind)
 	}
-	if c.Store.Endpoint != "" && !strings.Contains(c.Store.Endpoint, "://") {
-		ps.add("store.endpoint", "", fmt.Sprintf("write https://%s", c.Store.Endpoint), "%q has no scheme", c.Store.Endpoint)
-	}
+	c.checkEndpoint(ps)
 	if (c.Store.Kind == "disk") != (c.Store.Path != "") {
 		ps.add("store.path", "", "set store.kind to disk together with store.path", "kind %s and path %q do not go together", c.Store.Kind, c.Store.Path)
 	}
@@ -274,5 +273,27 @@ func (c *Config) checkServices(ps *problems) {
 	}
 	if c.Worker.HangAfter < c.Worker.HeartbeatTimeout {
 		ps.add("worker.hang_after", "", "raise it", "%v is shorter than worker.heartbeat_timeout %v", c.Worker.HangAfter, c.Worker.HeartbeatTimeout)
+	}
+}
+
+// checkEndpoint refuses what is no address of a service. An address may hold a secret before its @, so that one is not
+// repeated.
+func (c *Config) checkEndpoint(ps *problems) {
+	e := c.Store.Endpoint
+	if e == "" {
+		return
+	}
+	const key = "store.endpoint"
+	u, err := url.Parse(e)
+	switch {
+	case strings.Contains(e, "@"):
+		ps.add(key, "", "write the address alone; credentials belong into store.access_key and store.secret_key, which name variables or files",
+			"credentials in an address would be stored with the run")
+	case !strings.Contains(e, "://"):
+		ps.add(key, "", fmt.Sprintf("write https://%s", e), "%q has no scheme", e)
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		ps.add(key, "", "write it as https://s3.example.org or http://127.0.0.1:9000", "%q is no address of a service", e)
+	case u.RawQuery != "" || u.Fragment != "":
+		ps.add(key, "", "write the address alone", "an address with ? or # is not an endpoint")
 	}
 }

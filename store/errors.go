@@ -19,6 +19,10 @@ var (
 	ErrNoSpace      = errors.New("no space left")
 	ErrUnavailable  = errors.New("storage not available")
 	ErrConflict     = errors.New("belongs to something else")
+	ErrUnsupported  = errors.New("the service cannot do this")
+	ErrExpired      = errors.New("the credentials have run out")
+	ErrRegion       = errors.New("wrong region or endpoint")
+	ErrClock        = errors.New("this machine's clock is wrong")
 )
 
 // kinds says how a failure is classified and what to try.
@@ -36,6 +40,10 @@ var kinds = []struct {
 	{ErrNoSpace, run.ClassStorage, "free some space and resume; nothing that was committed is lost"},
 	{ErrUnavailable, run.ClassStorage, "check the endpoint and the network; the work goes on when the store answers"},
 	{ErrConflict, run.ClassConfig, "use another run name"},
+	{ErrUnsupported, run.ClassConfig, "use an S3 service with conditional writes (If-None-Match and If-Match), or store.kind=disk on a shared folder"},
+	{ErrExpired, run.ClassStorage, "renew the token where store.session_token, store.access_key and store.secret_key name it: it is read again"},
+	{ErrRegion, run.ClassConfig, "set store.region to the bucket's region, and store.endpoint to its address"},
+	{ErrClock, run.ClassStorage, "set the clock, such as by NTP; the work goes on when it is right"},
 }
 
 // Fail makes the error of an operation on a key. kind is one of the Err values above; cause, if any, says

@@ -91,6 +91,9 @@ func (a *app) execute(ctx context.Context, cfg configs.Config, detach, resume bo
 			return taken
 		}
 	}
+	if err := s.probeStore(ctx); err != nil {
+		return err
+	}
 	attached, err := s.runs.Start(ctx, spec)
 	if err != nil {
 		return err

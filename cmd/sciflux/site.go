@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -34,6 +35,8 @@ type site struct {
 	client   client.Client
 	runs     workflows.Runs
 	log      *slog.Logger
+	tell     func(string)                                      // told what the store waits for
+	probe    func(context.Context) (warning string, err error) // tries what a run depends on; nil where nothing is in doubt
 
 	closers []func() error
 }
@@ -50,7 +53,10 @@ func (a *app) connect(ctx context.Context, cfg configs.Config, log *slog.Logger)
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &site{cfg: cfg, dir: dir, log: log}
+	s := &site{cfg: cfg, dir: dir, log: log, tell: func(text string) {
+		log.Warn(text)
+		a.print.Note("%s", text)
+	}}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -101,64 +107,98 @@ func (s *site) openStore(ctx context.Context) error {
 		return nil
 	case "embedded":
 		e := s.services
-		options = s3.Options{Endpoint: e.S3Endpoint, Region: e.Region, Bucket: e.Bucket, AccessKey: e.AccessKey, SecretKey: e.SecretKey, PathStyle: true}
+		options = s3.Options{Endpoint: e.S3Endpoint, Region: e.Region, Bucket: e.Bucket, Keys: s3.Keys{Access: e.AccessKey, Secret: e.SecretKey}.Static(), PathStyle: true}
 	default:
-		if err := s.secrets(&options); err != nil {
-			return err
-		}
-		if err := checkBucket(ctx, options); err != nil {
-			return err
-		}
+		options.Keys = s.keys
 	}
+	options.Tell = s.tell
 	bucket, err := s3.Open(ctx, options)
-	if err != nil {
-		return err
+	if err == nil && c.Kind == "s3" {
+		err = checkBucket(ctx, options)
+		s.probe = bucket.Probe
 	}
+	if err != nil {
+		return atStart(err, options)
+	}
+	stop := context.AfterFunc(ctx, bucket.Leave) // who interrupts does not wait for a store that is silent
+	s.closers = append(s.closers, func() error { stop(); return nil })
 	s.objects, s.bucket = bucket, "s3://"+options.Bucket+"/"
 	return nil
 }
 
-// secrets reads the credentials that the config names. When it names nothing but the usual variables and they are not
-// set, AWS's own places are asked.
-func (s *site) secrets(o *s3.Options) error {
+// keys reads the credentials that the config names. Where it names nothing but the usual variables and they are not set,
+// there is no key, and AWS's own places are asked.
+func (s *site) keys() (k s3.Keys, err error) {
 	c := s.cfg.Store
 	for _, one := range []struct {
 		secret configs.Secret
 		name   string
 		into   *string
-	}{{c.AccessKey, "store.access_key", &o.AccessKey}, {c.SecretKey, "store.secret_key", &o.SecretKey}, {c.SessionToken, "store.session_token", &o.Session}} {
+	}{{c.AccessKey, "store.access_key", &k.Access}, {c.SecretKey, "store.secret_key", &k.Secret}, {c.SessionToken, "store.session_token", &k.Session}} {
 		usual := one.secret == configs.Secret{Env: "AWS_ACCESS_KEY_ID"} || one.secret == configs.Secret{Env: "AWS_SECRET_ACCESS_KEY"}
 		value, err := one.secret.Value(one.name)
 		if err != nil && !usual {
-			return &run.Error{Class: run.ClassConfig, Op: "open store", Subject: c.Endpoint, Cause: err}
+			return k, &run.Error{Class: run.ClassConfig, Op: "open store", Subject: c.Endpoint, Cause: err}
 		}
 		*one.into = value
 	}
-	return nil
+	if k.Access != "" && k.Secret == "" {
+		return k, run.Errorf(run.ClassConfig, "open store", c.Endpoint, "set AWS_SECRET_ACCESS_KEY, or name a variable or file in store.secret_key",
+			"there is an access key and no secret key")
+	}
+	return k, nil
 }
 
 // checkBucket asks for the bucket once, without the patience that a running job has.
 func checkBucket(ctx context.Context, o s3.Options) error {
-	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, reachTime, fmt.Errorf("no answer for %v", reachTime))
 	defer cancel()
 	o.Attempts = 1
 	bucket, err := s3.Open(ctx, o)
 	if err == nil {
 		err = bucket.Check(ctx)
 	}
-	if errors.Is(err, store.ErrNotExist) { // the answer has no body that would say which
-		return run.Errorf(run.ClassConfig, "reach store", o.Bucket+" at "+o.Endpoint, "create the bucket, or check store.bucket and the credentials in store.access_key and store.secret_key",
-			"no such bucket, or an access key that the service does not know")
-	}
-	var classified *run.Error
-	if err != nil && !errors.As(err, &classified) {
-		return &run.Error{Class: run.ClassStorage, Op: "reach store", Subject: o.Endpoint, Cause: err, Hint: "check store.endpoint and that the service runs"}
-	}
-	if err != nil && classified.Class != run.ClassConfig {
-		classified.Subject = o.Bucket + " at " + o.Endpoint
-		classified.Hint = "check store.endpoint and that the service runs"
+	if err != nil && ctx.Err() != nil {
+		return errors.Join(context.Cause(ctx), err)
 	}
 	return err
+}
+
+// atStart is the error of a store that a run could not begin on: what would be waited for in the middle of a run has to be
+// put right first.
+func atStart(err error, o s3.Options) error {
+	subject := o.Bucket + " at " + cmp.Or(o.Endpoint, "Amazon S3")
+	var classified *run.Error
+	switch {
+	case errors.Is(err, store.ErrNotExist): // the answer has no body that would say which
+		return run.Errorf(run.ClassConfig, "reach store", subject, "create the bucket, or check store.bucket and the credentials in store.access_key and store.secret_key",
+			"no such bucket, or an access key that the service does not know")
+	case !errors.As(err, &classified):
+		return &run.Error{Class: run.ClassStorage, Op: "reach store", Subject: subject, Cause: err, Hint: "check store.endpoint and that the service runs"}
+	case errors.Is(err, store.ErrExpired), errors.Is(err, store.ErrClock):
+		classified.Class = run.ClassConfig
+	case classified.Class != run.ClassConfig:
+		classified.Hint = "check store.endpoint and that the service runs"
+	}
+	if classified.Op != "open store" {
+		classified.Subject = subject
+	}
+	return err
+}
+
+// probeStore tries, before anything is computed, what a run depends on.
+func (s *site) probeStore(ctx context.Context) error {
+	if s.probe == nil {
+		return nil
+	}
+	warning, err := s.probe(ctx)
+	if err != nil {
+		return atStart(err, s3.Options{Bucket: s.cfg.Store.Bucket, Endpoint: s.cfg.Store.Endpoint})
+	}
+	if warning != "" {
+		s.tell("warning: store: " + warning)
+	}
+	return nil
 }
 
 // dial reaches Temporal and its namespace.

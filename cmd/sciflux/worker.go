@@ -36,6 +36,9 @@ func (a *app) runWorker(ctx context.Context, config string, set []string) error 
 		return err
 	}
 	defer s.close()
+	if err := s.probeStore(ctx); err != nil {
+		return err
+	}
 	c, err := s.work(a.version, nil)
 	if err != nil {
 		return err

@@ -90,7 +90,7 @@ func bucketOf(t *testing.T, s *Services) *s3.Bucket {
 
 func openBucket(t *testing.T, s *Services, name string) *s3.Bucket {
 	t.Helper()
-	b, err := s3.Open(t.Context(), s3.Options{Endpoint: s.S3Endpoint, Region: s.Region, Bucket: name, AccessKey: s.AccessKey, SecretKey: s.SecretKey, PathStyle: true, PartSize: 5 << 20, Attempts: 2})
+	b, err := s3.Open(t.Context(), s3.Options{Endpoint: s.S3Endpoint, Region: s.Region, Bucket: name, Keys: s3.Keys{Access: s.AccessKey, Secret: s.SecretKey}.Static(), PathStyle: true, PartSize: 5 << 20, Attempts: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

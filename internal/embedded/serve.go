@@ -210,7 +210,7 @@ func (r *running) stop() error {
 // prepareBucket makes the bucket and clears uploads of processes that died.
 func prepareBucket(ctx context.Context, name string, port int, keys credentials) error {
 	bucket, err := s3.Open(ctx, s3.Options{Endpoint: "http://" + address(port), Region: region, Bucket: name,
-		AccessKey: keys.AccessKey, SecretKey: keys.SecretKey, PathStyle: true})
+		Keys: s3.Keys{Access: keys.AccessKey, Secret: keys.SecretKey}.Static(), PathStyle: true, Attempts: 2})
 	if err != nil {
 		return err
 	}

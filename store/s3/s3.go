@@ -9,30 +9,25 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/sciflux/sciflux/store"
 )
 
 // Options say which bucket and how to reach it.
 type Options struct {
-	Endpoint  string // URL, such as http://127.0.0.1:9000; empty for AWS itself
-	Region    string // us-east-1 if empty
-	Bucket    string
-	AccessKey string // if empty, the credentials come from where AWS tools look for them
-	SecretKey string
-	Session   string // token of temporary credentials
+	Endpoint string // URL, such as http://127.0.0.1:9000; empty for AWS itself
+	Region   string // us-east-1 if empty
+	Bucket   string
+	// Keys, if not nil, is asked for the credentials, and again every minute and when they have run out. nil, or an
+	// answer without a key: they come from where AWS tools look for them.
+	Keys func() (Keys, error)
 	// PathStyle puts the bucket into the path of the URL and not into the host name, as most services beside
 	// AWS need it.
 	PathStyle bool
@@ -40,68 +35,82 @@ type Options struct {
 	// 16 MiB. A writer holds up to PartSize * (Concurrency + 1) bytes.
 	PartSize    int64
 	Concurrency int // parts of one object on their way at once; 0 means 4
-	Attempts    int // of one request before it fails; 0 means 6, with pauses of up to 20 s between them
-	// Client sends the requests; nil means one with the usual timeouts for connecting.
-	Client *http.Client
+	Attempts    int // of one request before it fails; 0 means 8, with pauses of up to 5 s between them
+	// Patience is how long the service may be silent before a request is given up and tried again; 0 means 30 s.
+	Patience time.Duration
+	Tell     func(string) // told what is waited for; may be nil
 }
+
+// Keys are credentials.
+type Keys struct {
+	Access, Secret string
+	Session        string // token of temporary credentials
+}
+
+// Static gives the same keys whenever it is asked.
+func (k Keys) Static() func() (Keys, error) { return func() (Keys, error) { return k, nil } }
 
 // Bucket is a bucket as a store.
 type Bucket struct {
-	name    string
-	client  *s3.Client
-	manager *transfermanager.Client
+	name     string
+	attempts int
+	client   *s3.Client
+	manager  *transfermanager.Client
+	keys     *aws.CredentialsCache
+	patience *patience
 }
 
 var _ store.Objects = (*Bucket)(nil)
 
-// Open makes the client of a bucket. It sends nothing; use Check for that.
+// Open makes the client of a bucket. It sends nothing to it; use Check for that.
 func Open(ctx context.Context, o Options) (*Bucket, error) {
 	if o.Bucket == "" {
 		return nil, store.Fail("open bucket", o.Endpoint, store.ErrKey, errors.New("no bucket name"))
 	}
+	keys, err := credentialsOf(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bucket{name: o.Bucket, attempts: cmp.Or(o.Attempts, 8), keys: keys, patience: newPatience(o.Patience, o.Tell)}
 	options := s3.Options{
-		Region: cmp.Or(o.Region, "us-east-1"), UsePathStyle: o.PathStyle,
+		Region: cmp.Or(o.Region, "us-east-1"), UsePathStyle: o.PathStyle, Credentials: keys, HTTPClient: b.patience.client(),
 		// A payload that is neither signed nor summed may be stored cut when its sender dies, so every one is summed.
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
-		Retryer: retry.NewStandard(func(r *retry.StandardOptions) {
-			r.MaxAttempts = cmp.Or(o.Attempts, 6)
-			r.MaxBackoff = 20 * time.Second
+		Retryer: &retryer{patience: b.patience, host: cmp.Or(o.Endpoint, "Amazon S3"), RetryerV2: retry.NewStandard(func(r *retry.StandardOptions) {
+			r.MaxAttempts = b.attempts
+			r.MaxBackoff = longestPause
 			r.RateLimiter = ratelimit.None // the token bucket gives up on a service that is away for a minute
-		}),
+		})},
 	}
 	if o.Endpoint != "" {
 		options.BaseEndpoint = aws.String(o.Endpoint)
 	}
-	if o.Client != nil {
-		options.HTTPClient = o.Client
-	}
-	if o.AccessKey != "" {
-		options.Credentials = credentials.NewStaticCredentialsProvider(o.AccessKey, o.SecretKey, o.Session)
-	} else {
-		found, err := config.LoadDefaultConfig(ctx, config.WithRegion(options.Region))
-		if err != nil {
-			return nil, store.Fail("open bucket", o.Bucket, store.ErrDenied, err)
-		}
-		options.Credentials = found.Credentials
-	}
-	client := s3.New(options)
-	manager := transfermanager.New(client, func(t *transfermanager.Options) {
+	b.client = s3.New(options)
+	b.manager = transfermanager.New(b.client, func(t *transfermanager.Options) {
 		t.PartSizeBytes = cmp.Or(o.PartSize, 16<<20)
 		t.MultipartUploadThreshold = t.PartSizeBytes
 		t.Concurrency = cmp.Or(o.Concurrency, 4)
 		t.FailTimeout = 10 * time.Second
 	})
-	return &Bucket{name: o.Bucket, client: client, manager: manager}, nil
+	return b, nil
 }
+
+// Leave says that the process wants to end: requests that are not answered within seconds fail now, and none is repeated.
+func (b *Bucket) Leave() { b.patience.leave() }
 
 // Check reports whether the bucket can be reached with these credentials.
 func (b *Bucket) Check(ctx context.Context) error {
 	_, err := b.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &b.name})
 	if err != nil {
-		return failure("reach bucket", b.name, err)
+		return b.unnamed(ctx, "reach bucket", b.name, err)
 	}
 	return nil
+}
+
+// firstPage lists one object.
+func (b *Bucket) firstPage(ctx context.Context) (*s3.ListObjectsV2Output, error) {
+	return b.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &b.name, MaxKeys: aws.Int32(1)})
 }
 
 // Create makes the bucket unless it is there.
@@ -112,7 +121,7 @@ func (b *Bucket) Create(ctx context.Context) error {
 		return b.Check(ctx)
 	}
 	if err != nil {
-		return failure("create bucket", b.name, err)
+		return b.failure("create bucket", b.name, err)
 	}
 	return nil
 }
@@ -124,26 +133,11 @@ func (b *Bucket) Get(ctx context.Context, key string) (io.ReadCloser, store.Obje
 	}
 	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.name, Key: &key})
 	if err != nil {
-		return nil, store.Object{}, failure("read", key, err)
+		return nil, store.Object{}, b.failure("read", key, err)
 	}
 	object := store.Object{Key: key, Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag),
 		Modified: aws.ToTime(out.LastModified)}
-	return &verified{ReadCloser: out.Body, key: key}, object, nil
-}
-
-// verified makes a checksum that does not fit the contents what it is: damage in the store, and not trouble on
-// the way, which TCP has excluded.
-type verified struct {
-	io.ReadCloser
-	key string
-}
-
-func (v *verified) Read(p []byte) (int, error) {
-	n, err := v.ReadCloser.Read(p)
-	if err != nil && strings.Contains(err.Error(), "checksum did not match") { // the SDK's error has no exported type
-		err = store.Fail("read", v.key, store.ErrCorrupt, err)
-	}
-	return n, err
+	return b.whole(ctx, key, out), object, nil
 }
 
 // GetRange implements store.Objects.
@@ -167,13 +161,14 @@ func (b *Bucket) GetRange(ctx context.Context, key string, offset, length int64)
 	}
 	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.name, Key: &key, Range: &span})
 	if err != nil {
-		return nil, failure("read", key, err)
+		return nil, b.failure("read", key, err)
 	}
 	if out.ContentRange == nil { // some services answer the whole object instead of refusing a range of an empty one
 		out.Body.Close()
 		return nil, store.Fail("read", key, store.ErrRange, fmt.Errorf("offset %d of %d bytes", offset, aws.ToInt64(out.ContentLength)))
 	}
-	return out.Body, nil
+	n := aws.ToInt64(out.ContentLength)
+	return &body{ReadCloser: out.Body, ctx: ctx, bucket: b, key: key, etag: aws.ToString(out.ETag), at: offset, end: offset + n}, nil
 }
 
 // Put implements store.Objects.
@@ -187,7 +182,7 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.Reader) (store.Obj
 		return store.Object{}, fmt.Errorf("write %s: read the body: %w", key, source.err)
 	}
 	if err != nil {
-		return store.Object{}, failure("write", key, err)
+		return store.Object{}, b.failure("write", key, err)
 	}
 	return store.Object{Key: key, Size: source.n, ETag: aws.ToString(out.ETag)}, nil
 }
@@ -234,7 +229,7 @@ func (b *Bucket) conditional(ctx context.Context, body io.Reader, in *s3.PutObje
 	in.Body = bytes.NewReader(data)
 	out, err := b.client.PutObject(ctx, in)
 	if err != nil {
-		return store.Object{}, failure("write", key, err)
+		return store.Object{}, b.failure("write", key, err)
 	}
 	return store.Object{Key: key, Size: int64(len(data)), ETag: aws.ToString(out.ETag)}, nil
 }
@@ -246,7 +241,7 @@ func (b *Bucket) Head(ctx context.Context, key string) (store.Object, error) {
 	}
 	out, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.name, Key: &key})
 	if err != nil {
-		return store.Object{}, failure("look up", key, err)
+		return store.Object{}, b.unnamed(ctx, "look up", key, err)
 	}
 	return store.Object{Key: key, Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag),
 		Modified: aws.ToTime(out.LastModified)}, nil
@@ -259,7 +254,7 @@ func (b *Bucket) List(ctx context.Context, prefix string) ([]store.Object, error
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, failure("list", prefix, err)
+			return nil, b.failure("list", prefix, err)
 		}
 		for _, o := range page.Contents {
 			object := store.Object{Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size), ETag: aws.ToString(o.ETag),
@@ -278,7 +273,7 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 		return err
 	}
 	_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.name, Key: &key})
-	if err = failure("delete", key, err); errors.Is(err, store.ErrNotExist) {
+	if err = b.failure("delete", key, err); errors.Is(err, store.ErrNotExist) {
 		return nil
 	}
 	return err
@@ -291,58 +286,18 @@ func (b *Bucket) AbortStale(ctx context.Context, before time.Time) (int, error) 
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return count, failure("list uploads of bucket", b.name, err)
+			return count, b.failure("list uploads of bucket", b.name, err)
 		}
 		for _, u := range page.Uploads {
 			if u.Initiated != nil && !u.Initiated.Before(before) {
 				continue
 			}
 			_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.name, Key: u.Key, UploadId: u.UploadId})
-			if err = failure("abort upload", aws.ToString(u.Key), err); err != nil && !errors.Is(err, store.ErrNotExist) {
+			if err = b.failure("abort upload", aws.ToString(u.Key), err); err != nil && !errors.Is(err, store.ErrNotExist) {
 				return count, err
 			}
 			count++
 		}
 	}
 	return count, nil
-}
-
-func errorCode(err error) string {
-	var api smithy.APIError
-	if errors.As(err, &api) {
-		return api.ErrorCode()
-	}
-	return ""
-}
-
-// failure sorts an error of the service; nil stays nil.
-func failure(op, key string, err error) error {
-	if err == nil {
-		return nil
-	}
-	status := 0
-	var response *smithyhttp.ResponseError
-	if errors.As(err, &response) {
-		status = response.HTTPStatusCode()
-	}
-	code := errorCode(err)
-	switch {
-	case code == "NoSuchBucket":
-		return store.Fail(op, key, store.ErrDenied, err) // a wrong setting, not a missing object
-	case code == "ObjectParentIsFile", code == "ExistingObjectIsDirectory", code == "KeyTooLongError", code == "EntityTooLarge":
-		return store.Fail(op, key, store.ErrKey, err)
-	case code == "XMinioStorageFull", code == "QuotaExceeded", status == http.StatusInsufficientStorage:
-		return store.Fail(op, key, store.ErrNoSpace, err)
-	case code == "BadDigest":
-		return store.Fail(op, key, store.ErrUnavailable, err) // damaged on the way: sending again can succeed
-	case status == http.StatusNotFound:
-		return store.Fail(op, key, store.ErrNotExist, nil)
-	case status == http.StatusPreconditionFailed, status == http.StatusConflict:
-		return store.Fail(op, key, store.ErrPrecondition, nil)
-	case status == http.StatusRequestedRangeNotSatisfiable:
-		return store.Fail(op, key, store.ErrRange, nil)
-	case status == http.StatusForbidden, status == http.StatusUnauthorized:
-		return store.Fail(op, key, store.ErrDenied, err)
-	}
-	return store.Fail(op, key, store.ErrUnavailable, err)
 }

@@ -41,7 +41,7 @@ func open(t *testing.T, answer func(n int, w http.ResponseWriter, r *http.Reques
 	s := &service{answer: answer}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
-	b, err := Open(t.Context(), Options{Endpoint: server.URL, Bucket: "b", AccessKey: "a", SecretKey: "s", PathStyle: true, Attempts: 3, PartSize: 5 << 20})
+	b, err := Open(t.Context(), Options{Endpoint: server.URL, Bucket: "b", Keys: Keys{Access: "a", Secret: "s"}.Static(), PathStyle: true, Attempts: 3, PartSize: 5 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestAnswersAreClassified(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
-	b, err := Open(t.Context(), Options{Endpoint: server.URL, Bucket: "b", AccessKey: "a", SecretKey: "s", PathStyle: true, Attempts: 1})
+	b, err := Open(t.Context(), Options{Endpoint: server.URL, Bucket: "b", Keys: Keys{Access: "a", Secret: "s"}.Static(), PathStyle: true, Attempts: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
