@@ -104,6 +104,7 @@ type waiting struct {
 
 	mu    sync.Mutex
 	asked bool // something was sent and no answer to it has begun
+	found *silence
 }
 
 // Read implements net.Conn.
@@ -123,17 +124,21 @@ func (c *waiting) Write(b []byte) (int, error) {
 }
 
 func (c *waiting) moved(n int, err error, asked bool) error {
+	limit, _ := c.patience.now()
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	was := c.asked || asked
 	if n > 0 {
 		c.asked = asked
 	}
-	c.mu.Unlock()
+	if c.found != nil && errors.Is(err, net.ErrClosed) {
+		return c.found // the client closed it because its other direction had met the silence
+	}
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	limit, _ := c.patience.now()
 	silent := &silence{host: c.host, limit: limit}
+	c.found = silent
 	if was {
 		c.patience.say(silent.waitedFor())
 	}
