@@ -313,7 +313,11 @@ func openLearner(c *Case, o Options, args networkArgs, opt optimizerArgs) (*trai
 		net.model.Close()
 		return nil, nil, err
 	}
-	return trainer.NewLearner(net.be, net.model, adapter, opt.config(), net.set, flux.SessionOptions{}), net, nil
+	l, err := trainer.NewLearner(net.be, net.model, adapter, opt.config(), net.set, flux.SessionOptions{})
+	if err != nil {
+		net.model.Close()
+	}
+	return l, net, err
 }
 
 func readExample(c *Case, net *network, prefix, weighting string) (e trainer.Example, err error) {

@@ -34,19 +34,19 @@ func TestEveryBoundGivesTheSameGradient(t *testing.T) {
 	pairs := []Pair{pair(rollout(t, be, m, policy, plan(flow.Exact), 16, 2), 16), pair(rollout(t, be, m, policy, plan(flow.Exact), 17, 3), 17)}
 	whole := bounded(t, be, m, policy.Clone(), 1000*sampleTokens)
 	sftWant := sft(t, whole, micro...)
-	sftGrad := whole.Gradient()
+	sftGrad := whole.gradient()
 	dpoWant := dpo(t, whole, other, loss, pairs...)
-	dpoGrad := whole.Gradient()
+	dpoGrad := whole.gradient()
 	for tokens := 1; tokens <= 9*sampleTokens; tokens += sampleTokens - 1 {
 		l := bounded(t, be, m, policy.Clone(), tokens)
 		be.largest = 0
 		r := sft(t, l, micro...)
-		near(t, "gradient of stage 1", l.Gradient(), sftGrad, 1e-5)
+		near(t, "gradient of stage 1", l.gradient(), sftGrad, 1e-5)
 		if math.Abs(r.Loss-sftWant.Loss) > 1e-6*sftWant.Loss || r.Graded != sftWant.Graded || len(r.Micro) != len(micro) {
 			t.Errorf("%d tokens: %+v, want %+v", tokens, r, sftWant)
 		}
 		d := dpo(t, l, other, loss, pairs...)
-		near(t, "gradient of stage 2", l.Gradient(), dpoGrad, 1e-4)
+		near(t, "gradient of stage 2", l.gradient(), dpoGrad, 1e-4)
 		if math.Abs(d.Loss-dpoWant.Loss) > 1e-6 || math.Abs(d.KL-dpoWant.KL) > 1e-5*dpoWant.KL || d.Graded != dpoWant.Graded ||
 			d.Clamped != dpoWant.Clamped {
 			t.Errorf("%d tokens: %+v, want %+v", tokens, d, dpoWant)
@@ -146,7 +146,7 @@ func TestMicroBatchesApart(t *testing.T) {
 		if err := gradient(l); err != nil {
 			t.Fatal(err)
 		}
-		for i, g := range l.Gradient() {
+		for i, g := range l.gradient() {
 			sum[i] += g
 		}
 	}
@@ -156,7 +156,7 @@ func TestMicroBatchesApart(t *testing.T) {
 	for _, e := range micro {
 		apart(func(l *Learner) error { _, err := l.SFTGradient(context.Background(), e, 1./3); return err })
 	}
-	if !slices.Equal(sum, whole.Gradient()) {
+	if !slices.Equal(sum, whole.gradient()) {
 		t.Error("stage 1: other bits than in one step")
 	}
 	clear(sum)
@@ -174,7 +174,7 @@ func TestMicroBatchesApart(t *testing.T) {
 		})
 		rest = rest[n:]
 	}
-	if !slices.Equal(sum, whole.Gradient()) {
+	if !slices.Equal(sum, whole.gradient()) {
 		t.Error("stage 2: other bits than in one step")
 	}
 }

@@ -72,10 +72,11 @@ func (l *Learner) DPO(ctx context.Context, pairs []Pair, reference *lora.Adapter
 	if err := checkRewards(pairs); err != nil {
 		return r, err
 	}
-	if reference != nil {
-		reference = reference.Upload(l.be)
-		defer l.be.Free(reference.Weights)
+	frozen, free, err := l.upload(Peers{Reference: reference})
+	if err != nil {
+		return r, err
 	}
+	defer free()
 	for _, p := range pairs {
 		r.Outcomes = append(r.Outcomes, make([]flow.Outcome, len(p.Steps)))
 	}
@@ -84,7 +85,7 @@ func (l *Learner) DPO(ctx context.Context, pairs []Pair, reference *lora.Adapter
 	share := 1 / float64(max(1, len(items)))
 	for len(items) > 0 {
 		n := l.together(items)
-		outcomes, err := l.DPOGradient(ctx, items[:n], reference, loss, share)
+		outcomes, err := l.DPOGradient(ctx, items[:n], frozen.Reference, loss, share)
 		if err != nil {
 			return r, err
 		}
@@ -94,7 +95,6 @@ func (l *Learner) DPO(ctx context.Context, pairs []Pair, reference *lora.Adapter
 		items = items[n:]
 	}
 	r.summarise(share)
-	var err error
 	r.Norm, r.Rate, err = l.Apply()
 	return r, err
 }

@@ -109,7 +109,7 @@ func TestDPOGradientByDifferences(t *testing.T) {
 	}
 	l := learner(t, be, m, policy, OptimizerConfig{Beta2: 0.5, Eps: 1})
 	dpo(t, l, other, wide, pairs...)
-	grad := l.Gradient()
+	grad := l.gradient()
 	byDifferences(t, policy.Weights.Floats(), grad, 5, 41, 5e-3, 1e-2, func() float64 { return dpo(t, l, other, wide, pairs...).Loss })
 }
 

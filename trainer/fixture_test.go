@@ -119,9 +119,19 @@ func move(a *lora.Adapter, seed uint64) *lora.Adapter {
 
 func learner(t testing.TB, be engine.Backend, m *flux.Model, a *lora.Adapter, o OptimizerConfig) *Learner {
 	t.Helper()
-	l := NewLearner(be, m, a, o, setting, flux.SessionOptions{})
+	l, err := NewLearner(be, m, a, o, setting, flux.SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(l.Close)
 	return l
+}
+
+// gradient is the sum of the gradients since Clear, in the layout of the adapter's flat buffer.
+func (l *Learner) gradient() []float32 {
+	sum := make([]float32, l.grads.Sum.Len())
+	l.be.Download(sum, l.grads.Sum)
+	return sum
 }
 
 // conditioning is that of b samples; sample i of any batch has the same numbers.

@@ -35,7 +35,8 @@ func (s Setting) called() {
 
 // Learner trains one adapter. A step is the sum of the gradients of its micro-batches (SFTGradient, DPOGradient), in their
 // order, and then Apply; SFT and DPO are whole steps. What a micro-batch adds depends on nothing that was added before, so
-// micro-batches may be computed apart and their sums added in that order to the same bits.
+// micro-batches may be computed apart and their sums added in that order to the same bits. A step that memory runs out in is
+// an error with an *engine.OutOfMemory in it: nothing is held, the adapter has not moved, and the step can be taken again.
 type Learner struct {
 	Adapter   *lora.Adapter // its numbers lie in memory of the backend until Close
 	Optimizer *Optimizer
@@ -49,17 +50,23 @@ type Learner struct {
 }
 
 // NewLearner prepares training of the adapter with fresh moments. It moves the adapter's numbers into memory of the
-// backend; Close brings them back.
+// backend; Close brings them back. Where there is no room for all of it the error is an *engine.OutOfMemory, and the
+// adapter stays where it is.
 func NewLearner(be engine.Backend, model *flux.Model, adapter *lora.Adapter, c OptimizerConfig, set Setting,
-	o flux.SessionOptions) *Learner {
+	o flux.SessionOptions) (l *Learner, err error) {
+	defer engine.Guard(&err)
+	scope := engine.NewScope(be)
+	defer scope.Close()
+	sum, weights := scope.Alloc(adapter.Parameters()), adapter.Upload(scope).Weights
 	o.Latents = false // their gradient is nobody's
-	l := &Learner{
+	l = &Learner{
 		Adapter: adapter, Optimizer: NewOptimizer(be, adapter.Parameters(), c), Setting: set,
-		be: be, model: model, session: model.NewSession(o), grads: adapter.GradientsIn(be.Alloc(adapter.Parameters())), home: adapter.Weights,
+		be: be, model: model, session: model.NewSession(o), grads: adapter.GradientsIn(sum), home: adapter.Weights,
 	}
-	adapter.Weights = adapter.Upload(be).Weights
+	scope.Close(sum, weights)
+	adapter.Weights = weights
 	l.Clear()
-	return l
+	return l, nil
 }
 
 // Close frees what the learner allocated. The adapter stays, with its numbers where they were before.
@@ -72,19 +79,13 @@ func (l *Learner) Close() {
 	l.Adapter.Weights = l.home
 }
 
-// Gradient is the sum of the gradients since Clear, in the layout of the adapter's flat buffer.
-func (l *Learner) Gradient() []float32 {
-	sum := make([]float32, l.grads.Sum.Len())
-	l.be.Download(sum, l.grads.Sum)
-	return sum
-}
-
 // Clear forgets the gradients added so far.
 func (l *Learner) Clear() { l.be.Zero(engine.All(l.grads.Sum)) }
 
 // Apply moves the adapter along the sum of gradients, and tells the sum's norm before clipping and the rate used. A sum
 // that is not finite is refused and changes nothing.
 func (l *Learner) Apply() (norm, rate float64, err error) {
+	defer engine.Guard(&err)
 	return l.Optimizer.Update(l.Adapter.Weights, l.grads.Sum)
 }
 
@@ -162,11 +163,12 @@ func (l *Learner) backward(ctx context.Context, batches flux.Batches, dv []float
 	return nil
 }
 
-func (l *Learner) backwardOne(ctx context.Context, dv []float32, b *flux.Batch) error {
+func (l *Learner) backwardOne(ctx context.Context, dv []float32, b *flux.Batch) (err error) {
+	defer engine.Guard(&err)
 	t := l.be.Alloc(b.B, b.N, b.OutChannels)
 	defer l.be.Free(t)
 	l.be.Upload(t, dv)
-	_, err := l.session.Backward(ctx, t, l.grads)
+	_, err = l.session.Backward(ctx, t, l.grads)
 	l.Setting.called()
 	return err
 }

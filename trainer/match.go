@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/sciflux/sciflux/engine"
 	"github.com/sciflux/sciflux/flow"
 	"github.com/sciflux/sciflux/model/lora"
 )
@@ -59,7 +60,10 @@ func (l *Learner) Match(ctx context.Context, groups []Group, from, to int, peers
 	if err := checkGroups(groups); err != nil {
 		return r, err
 	}
-	frozen, free := l.upload(peers)
+	frozen, free, err := l.upload(peers)
+	if err != nil {
+		return r, err
+	}
 	defer free()
 	items := matchItems(groups, from, to)
 	share := 1 / float64(max(1, len(groups)*(to-from)))
@@ -83,7 +87,6 @@ func (l *Learner) Match(ctx context.Context, groups []Group, from, to int, peers
 		items = items[n:]
 	}
 	r.summarise(groups, share)
-	var err error
 	r.Norm, r.Rate, err = l.Apply()
 	return r, err
 }
@@ -107,23 +110,22 @@ func (l *Learner) matchTogether(items []MatchItem) int {
 	return together(l.Setting.Samples(items[0].textTokens(l.model)), samples)
 }
 
-// upload copies the peers to memory of the backend. free gives it back.
-func (l *Learner) upload(p Peers) (up Peers, free func()) {
-	var taken []*lora.Adapter
-	move := func(a *lora.Adapter) *lora.Adapter {
-		if a == nil {
-			return nil
+// upload copies the peers to memory of the backend, all or none. free gives it back.
+func (l *Learner) upload(p Peers) (up Peers, free func(), err error) {
+	defer engine.Guard(&err)
+	scope := engine.NewScope(l.be)
+	defer func() {
+		if free == nil {
+			scope.Close()
 		}
-		a = a.Upload(l.be)
-		taken = append(taken, a)
-		return a
+	}()
+	if p.Reference != nil {
+		up.Reference = p.Reference.Upload(scope)
 	}
-	up = Peers{Reference: move(p.Reference), Old: move(p.Old)}
-	return up, func() {
-		for _, a := range taken {
-			l.be.Free(a.Weights)
-		}
+	if p.Old != nil {
+		up.Old = p.Old.Upload(scope)
 	}
+	return up, func() { scope.Close() }, nil
 }
 
 // isPolicy tells whether an adapter has the very weights of the one that is trained, so that its velocities are the policy's

@@ -66,7 +66,7 @@ func TestMatchGradientByDifferences(t *testing.T) {
 		policy := moved(t, m, 3)
 		l, peers := learner(t, be, m, policy, still), peersOf(t, m)
 		match(t, l, peers, loss, groups...)
-		grad := l.Gradient()
+		grad := l.gradient()
 		t.Run(name, func(t *testing.T) {
 			byDifferences(t, policy.Weights.Floats(), grad, 5, 83, 5e-3, 1e-2, func() float64 { return match(t, l, peers, loss, groups...).Loss })
 		})
@@ -106,7 +106,7 @@ func TestPeersThatAreThePolicyCostNoPass(t *testing.T) {
 		be.passes(t)
 		match(t, l, p, loss, g)
 		forward, _ := be.passes(t)
-		return l.Gradient(), forward
+		return l.gradient(), forward
 	}
 	free := flow.NFT{Beta: 1, AdvantageClip: 5, WeightMin: 1e-5}
 	for _, c := range []struct {
@@ -149,7 +149,7 @@ func TestEveryBoundGivesTheSameMatch(t *testing.T) {
 			l := bounded(t, be, m, policy.Clone(), samples*sampleTokens)
 			be.largest = 0
 			got := match(t, l, peers, loss, groups...)
-			near(t, name, l.Gradient(), whole.Gradient(), 1e-4)
+			near(t, name, l.gradient(), whole.gradient(), 1e-4)
 			if math.Abs(got.Loss-want.Loss) > 1e-5*math.Abs(want.Loss) || got.Graded != 10 || math.Abs(got.Winners-want.Winners) > 1e-5 || be.largest > samples {
 				t.Errorf("%s, %d samples a call: %+v, want %+v", name, samples, got.StepResult, want.StepResult)
 			}

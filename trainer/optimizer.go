@@ -28,11 +28,14 @@ type Optimizer struct {
 	be engine.Backend
 }
 
-// NewOptimizer has zero moments for n parameters.
+// NewOptimizer has zero moments for n parameters. It panics with an *engine.OutOfMemory, holding nothing, where there is no room.
 func NewOptimizer(be engine.Backend, n int, c OptimizerConfig) *Optimizer {
-	o := &Optimizer{Config: c, be: be, M: be.Alloc(n), V: be.Alloc(n)}
+	scope := engine.NewScope(be)
+	defer scope.Close()
+	o := &Optimizer{Config: c, be: be, M: scope.Alloc(n), V: scope.Alloc(n)}
 	be.Zero(engine.All(o.M))
 	be.Zero(engine.All(o.V))
+	scope.Close(o.M, o.V)
 	return o
 }
 
@@ -63,10 +66,10 @@ func (o *Optimizer) Update(params, grad *engine.Tensor) (norm, rate float64, err
 		scale = math.Min(1, o.Config.MaxGradNorm/(norm+1e-6))
 	}
 	rate = o.Rate()
-	o.Steps++
 	o.be.Update(params, o.M, o.V, grad, scale, engine.AdamW{
-		LR: rate, Beta1: o.Config.Beta1, Beta2: o.Config.Beta2, Eps: o.Config.Eps, Decay: o.Config.WeightDecay, Step: o.Steps,
+		LR: rate, Beta1: o.Config.Beta1, Beta2: o.Config.Beta2, Eps: o.Config.Eps, Decay: o.Config.WeightDecay, Step: o.Steps + 1,
 	})
+	o.Steps++
 	return norm, rate, nil
 }
 

@@ -69,7 +69,7 @@ func TestSFTGradientByDifferences(t *testing.T) {
 	}{{2, 4, 0}, {3, 1.2, sampleTokens}, {5, 3.3, 3 * sampleTokens}} {
 		l := bounded(t, be, m, move(freshOf(t, m, c.rank, c.alpha), 3), c.tokens) // rate 0: steps measure and move nothing
 		sft(t, l, micro...)
-		byDifferences(t, l.Adapter.Weights.Floats(), l.Gradient(), 0, 23*c.rank, 2e-2, 2e-3, func() float64 { return sft(t, l, micro...).Loss })
+		byDifferences(t, l.Adapter.Weights.Floats(), l.gradient(), 0, 23*c.rank, 2e-2, 2e-3, func() float64 { return sft(t, l, micro...).Loss })
 	}
 }
 
@@ -87,9 +87,9 @@ func TestAccumulationEqualsOneBatch(t *testing.T) {
 		l := learner(t, be, m, moved(t, m, 3), plain)
 		r := sft(t, l, micro...)
 		if want == nil {
-			want = l.Gradient()
+			want = l.gradient()
 		}
-		near(t, "gradient", l.Gradient(), want, 1e-5)
+		near(t, "gradient", l.gradient(), want, 1e-5)
 		if r.Graded != 4 {
 			t.Errorf("%d samples graded", r.Graded)
 		}
@@ -201,7 +201,10 @@ func TestClosingBringsTheNumbersBack(t *testing.T) {
 	m, be := tiny(t), fast(t, 1)
 	a := moved(t, m, 3)
 	home, before := a.Weights, slices.Clone(a.Weights.Floats())
-	l := NewLearner(be, m, a, plain, setting, flux.SessionOptions{})
+	l, err := NewLearner(be, m, a, plain, setting, flux.SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	sft(t, l, example(4, 2))
 	trained := save(l).weights
 	if a.Weights == home || !slices.Equal(home.Floats(), before) || slices.Equal(trained, before) {
@@ -219,7 +222,10 @@ func TestThreadsAndMemoryKeepTheBits(t *testing.T) {
 	var want []float32
 	for _, threads := range []int{1, 2, 5} {
 		for _, memory := range []graph.Memory{graph.None, graph.Selective, graph.Full} {
-			l := NewLearner(fast(t, threads), m, moved(t, m, 3), plain, setting, flux.SessionOptions{Memory: memory})
+			l, err := NewLearner(fast(t, threads), m, moved(t, m, 3), plain, setting, flux.SessionOptions{Memory: memory})
+			if err != nil {
+				t.Fatal(err)
+			}
 			sft(t, l, example(1, 3), example(2, 1))
 			got := save(l).weights
 			l.Close()

@@ -201,8 +201,11 @@ func timeSteps(ctx context.Context, be engine.Backend, model *flux.Model, adapte
 	if err != nil {
 		return stepTimes{}, err
 	}
-	learner := trainer.NewLearner(be, model, adapter, trainer.OptimizerConfig{LR: 1e-4, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 1e-4, MaxGradNorm: 1},
+	learner, err := trainer.NewLearner(be, model, adapter, trainer.OptimizerConfig{LR: 1e-4, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 1e-4, MaxGradNorm: 1},
 		trainer.Setting{Grid: gridOf(o.image), Guidance: 1, BatchTokens: o.batch * (o.image + o.text)}, flux.SessionOptions{Memory: memory})
+	if err != nil {
+		return stepTimes{}, err
+	}
 	defer learner.Close()
 	batch := []trainer.Example{example(model, o)}
 	var seconds []float64

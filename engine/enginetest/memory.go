@@ -30,18 +30,16 @@ func memories(b *bench) {
 	}
 }
 
-// Starving is be with memory for n more tensors: any further Alloc panics with an *engine.OutOfMemory. A test that lets a
-// pass fail at each of its allocations in turn sees whether one of them leaks.
-func Starving(be engine.Backend, n int) engine.Backend { return &starving{Backend: be, left: n} }
-
-type starving struct {
+// Ration is a backend with memory for Left more tensors: any further Alloc panics with an *engine.OutOfMemory. A test that
+// lets a pass fail at each of its allocations in turn sees whether one of them leaks.
+type Ration struct {
 	engine.Backend
-	left int
+	Left int
 }
 
 // Alloc implements engine.Backend.
-func (s *starving) Alloc(shape ...int) *engine.Tensor {
-	if s.left--; s.left < 0 {
+func (s *Ration) Alloc(shape ...int) *engine.Tensor {
+	if s.Left--; s.Left < 0 {
 		live, _ := s.Memory()
 		want := &engine.Tensor{Shape: shape}
 		panic(&engine.OutOfMemory{Want: int64(4 * want.Len()), Live: live, Limit: live})
@@ -53,22 +51,28 @@ func (s *starving) Alloc(shape ...int) *engine.Tensor {
 // but the last must return an *engine.OutOfMemory, and none may leave memory in use.
 func Starve(t *testing.T, be engine.Backend, pass func(be engine.Backend) error) {
 	t.Helper()
-	before, _ := be.Memory()
 	for n := 0; ; n++ {
-		err := pass(Starving(be, n))
-		if live, _ := be.Memory(); live != before {
-			t.Errorf("with memory for %d tensors %d bytes stay in use (%v)", n, live-before, err)
-			return
-		}
-		if err == nil {
-			return
-		}
-		var full *engine.OutOfMemory
-		if !errors.As(err, &full) || full.Want == 0 {
-			t.Errorf("with memory for %d tensors: %v, want an OutOfMemory", n, err)
+		if ration := (&Ration{be, n}); Suffices(t, ration, func() error { return pass(ration) }) || t.Failed() {
 			return
 		}
 	}
+}
+
+// Suffices tells whether there is memory for pass. Where there is not, pass must return an *engine.OutOfMemory, and in no
+// case may it leave memory in use.
+func Suffices(t *testing.T, r *Ration, pass func() error) bool {
+	t.Helper()
+	n := r.Left
+	before, _ := r.Memory()
+	err := pass()
+	if live, _ := r.Memory(); live != before {
+		t.Errorf("with memory for %d tensors %d bytes stay in use (%v)", n, live-before, err)
+	}
+	var full *engine.OutOfMemory
+	if err != nil && (!errors.As(err, &full) || full.Want == 0) {
+		t.Errorf("with memory for %d tensors: %v, want an OutOfMemory", n, err)
+	}
+	return err == nil
 }
 
 // Limits checks backends that open makes, with a limit of bytes in use or with 0 for none. What goes beyond the limit is an

@@ -20,13 +20,16 @@ type Batch struct {
 	cos, sin              *engine.Tensor // RoPE tables [T+N, HeadDim/2]
 }
 
-// NewBatch checks an input and copies it to a backend. The caller frees it.
-func (m *Model) NewBatch(be engine.Backend, in *Input) (*Batch, error) {
+// NewBatch checks an input and copies it to a backend, all of it or nothing. The caller frees it.
+func (m *Model) NewBatch(be engine.Backend, in *Input) (made *Batch, err error) {
 	s, err := m.shape(in)
 	if err != nil {
 		return nil, err
 	}
-	b := &Batch{shape: s, model: m, backend: be}
+	defer engine.Guard(&err)
+	scope := engine.NewScope(be)
+	defer scope.Close()
+	b := &Batch{shape: s, model: m, backend: scope}
 	b.latents = b.upload(in.Latents.Floats(), s.B*s.N, m.InChannels)
 	if s.T > 0 {
 		b.text = b.rows(in, in.Text, s.T, m.TextWidth)
@@ -42,6 +45,8 @@ func (m *Model) NewBatch(be engine.Backend, in *Input) (*Batch, error) {
 	}
 	cos, sin := m.rope(append(ids[:len(ids):len(ids)], in.ImgIDs...))
 	b.cos, b.sin = b.upload(cos, s.L(), m.HeadDim/2), b.upload(sin, s.L(), m.HeadDim/2)
+	b.backend = be
+	scope.Close(b.tensors()...)
 	return b, nil
 }
 
@@ -72,11 +77,16 @@ func (b *Batch) Set(latents []float32, sigma float32) {
 
 // Free gives the batch's memory back.
 func (b *Batch) Free() {
-	for _, t := range []*engine.Tensor{b.latents, b.text, b.pooled, b.times, b.guidance, b.cos, b.sin} {
+	for _, t := range b.tensors() {
 		if t != nil {
 			b.backend.Free(t)
 		}
 	}
+}
+
+// tensors is the memory of the batch; nil for what it has not.
+func (b *Batch) tensors() []*engine.Tensor {
+	return []*engine.Tensor{b.latents, b.text, b.pooled, b.times, b.guidance, b.cos, b.sin}
 }
 
 // DefaultBatchTokens bounds network calls whose caller gives no bound.

@@ -33,7 +33,8 @@ func ModelTime(timestep float32) float32 { return timestep / timeFactor }
 
 // Run takes the input's latents through all steps and returns where they arrive. Conditioning, adapter and RoPE tables are
 // copied to the backend once.
-func (s *Sampler) Run(ctx context.Context, in *Input) ([]float32, error) {
+func (s *Sampler) Run(ctx context.Context, in *Input) (x []float32, err error) {
+	defer engine.Guard(&err)
 	batches, err := s.Model.NewBatches(s.Backend, in, s.BatchTokens)
 	if err != nil {
 		return nil, err
@@ -44,7 +45,8 @@ func (s *Sampler) Run(ctx context.Context, in *Input) ([]float32, error) {
 		ad = ad.Upload(s.Backend)
 		defer s.Backend.Free(ad.Weights)
 	}
-	x, xi := in.Latents.Floats(), make([]float32, in.Latents.Len())
+	x = in.Latents.Floats()
+	xi := make([]float32, len(x))
 	for i, step := range s.Steps {
 		batches.Set(x, ModelTime(s.Timesteps[i]))
 		v, err := batches.Velocity(ctx, ad, s.OnCall)

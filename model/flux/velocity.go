@@ -11,7 +11,8 @@ import (
 // Velocity is the network's output [B, N, out_channels] for one input, computed at once, without a way back to gradients.
 // Input and adapter are copied to the backend for this call; ad is nil for the base model. The result belongs to the
 // caller, who frees it. It ends early when ctx does.
-func (m *Model) Velocity(ctx context.Context, be engine.Backend, in *Input, ad *lora.Adapter) (*engine.Tensor, error) {
+func (m *Model) Velocity(ctx context.Context, be engine.Backend, in *Input, ad *lora.Adapter) (v *engine.Tensor, err error) {
+	defer engine.Guard(&err)
 	b, err := m.NewBatch(be, in)
 	if err != nil {
 		return nil, err

@@ -103,7 +103,10 @@ func Begin(ctx context.Context, r *opened.Run, from run.CheckpointRef, s Start) 
 		return nil, run.Errorf(run.ClassConfig, "use", "worker.memory", "", "%w", err)
 	}
 	be := r.Models.Backend
-	learner := trainer.NewLearner(be, r.Models.Pipeline.Transformer, adapter, recipe.Optimizer(s.Optim), s.Setting, flux.SessionOptions{Memory: memory})
+	learner, err := trainer.NewLearner(be, r.Models.Pipeline.Transformer, adapter, recipe.Optimizer(s.Optim), s.Setting, flux.SessionOptions{Memory: memory})
+	if err != nil {
+		return nil, fmt.Errorf("open learner: %w", err)
+	}
 	t := &Training{Learner: learner, method: s.Method, parent: from.Manifest, be: be}
 	if err := t.sameRun(r, l.Manifest); err != nil {
 		t.Close()

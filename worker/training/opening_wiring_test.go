@@ -107,7 +107,10 @@ func opening(t *testing.T, set ...string) *opened.Run {
 func byHand(t *testing.T, r *opened.Run, start *lora.Adapter, guidance float64, o trainer.OptimizerConfig) *trainer.Learner {
 	t.Helper()
 	set := trainer.Setting{Grid: r.Recipe.Grid, Guidance: guidance, BatchTokens: r.Recipe.Config.Model.BatchTokens}
-	l := trainer.NewLearner(r.Models.Backend, r.Models.Pipeline.Transformer, start, o, set, flux.SessionOptions{})
+	l, err := trainer.NewLearner(r.Models.Backend, r.Models.Pipeline.Transformer, start, o, set, flux.SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(l.Close)
 	return l
 }
