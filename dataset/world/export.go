@@ -79,7 +79,7 @@ func Export(ctx context.Context, dir string, o ExportOptions) error {
 	if err := exportSplit(ctx, dir, Train, Tuples(Train, o.Seed, o.Train), o, asTrain); err != nil {
 		return err
 	}
-	for _, split := range []string{TestS, TestC} {
+	for _, split := range []string{Validation, TestS, TestC} {
 		if err := exportSplit(ctx, dir, split, Tuples(split, o.Seed, 0), o, asTest); err != nil {
 			return err
 		}

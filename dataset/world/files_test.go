@@ -75,10 +75,11 @@ func TestFilesOfAnExport(t *testing.T) {
 // trained and strings with grading questions where they are tested; pictures are lists of {bytes, path}.
 func checkColumns(t *testing.T, dir string) {
 	for split, want := range map[string][]string{
-		Train:    {"implicit_prompt.list.element STRING", "explicit_prompt.list.element STRING", "superficial_prompt.list.element STRING"},
-		Pretrain: {"implicit_prompt.list.element STRING", "explicit_prompt.list.element STRING", "superficial_prompt.list.element STRING"},
-		TestS:    {"implicit_prompt STRING", "explicit_prompt STRING", "superficial_prompt STRING", "scene_scoring STRING", "real_scoring STRING"},
-		TestC:    {"implicit_prompt STRING", "explicit_prompt STRING", "superficial_prompt STRING", "scene_scoring STRING", "real_scoring STRING"},
+		Train:      {"implicit_prompt.list.element STRING", "explicit_prompt.list.element STRING", "superficial_prompt.list.element STRING"},
+		Pretrain:   {"implicit_prompt.list.element STRING", "explicit_prompt.list.element STRING", "superficial_prompt.list.element STRING"},
+		TestS:      {"implicit_prompt STRING", "explicit_prompt STRING", "superficial_prompt STRING", "scene_scoring STRING", "real_scoring STRING"},
+		TestC:      {"implicit_prompt STRING", "explicit_prompt STRING", "superficial_prompt STRING", "scene_scoring STRING", "real_scoring STRING"},
+		Validation: {"implicit_prompt STRING", "explicit_prompt STRING", "superficial_prompt STRING", "scene_scoring STRING", "real_scoring STRING"},
 	} {
 		paths, err := filepath.Glob(filepath.Join(dir, split+"-*.parquet"))
 		require.NoError(t, err)
@@ -147,7 +148,7 @@ func checkShards(t *testing.T, dir string, last map[string][2]int) {
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o644), info.Mode().Perm())
 	}
-	for split, rows := range map[string]int{Pretrain: 6, Train: 21, TestS: len(Tuples(TestS, 4, 0)), TestC: len(Tuples(TestC, 4, 0))} {
+	for split, rows := range map[string]int{Pretrain: 6, Train: 21, Validation: len(Tuples(Validation, 4, 0)), TestS: len(Tuples(TestS, 4, 0)), TestC: len(Tuples(TestC, 4, 0))} {
 		require.Equal(t, (rows+9)/10, files[split], split)
 		require.Equal(t, [2]int{rows, rows}, last[split])
 		set, err := dataset.Open(dir, split)
@@ -192,7 +193,7 @@ func checkRepeated(t *testing.T, first string) {
 	second := exported(t, o)
 	splits, err := dataset.Splits(second)
 	require.NoError(t, err)
-	require.Equal(t, []string{TestC, TestS, Train}, splits, "pretrain was not asked for")
+	require.Equal(t, []string{TestC, TestS, Train, Validation}, splits, "pretrain was not asked for")
 	same, other := readSplit(t, first, TestC), readSplit(t, second, TestC)
 	require.Len(t, other, len(same))
 	pictures := map[string]bool{}

@@ -2,16 +2,18 @@ package world
 
 // The splits. Held scenes are never in train; held subjects of condition tasks neither. A test tuple joins a held scene
 // with a held subject (condition tasks), or is one of a third of the held-scene tuples (subject-oriented tasks, whose
-// outcome the subject alone decides); pretrain has every combination but those.
+// outcome the subject alone decides); pretrain has every combination but those. Validation, by which settings are chosen,
+// has combinations of neither train nor test: a held scene with another subject, of subject-oriented tasks another third.
 const (
-	Pretrain = "pretrain"
-	Train    = "train"
-	TestS    = "test_S" // plain backgrounds
-	TestC    = "test_C" // described scenes
+	Pretrain   = "pretrain"
+	Train      = "train"
+	Validation = "validation"
+	TestS      = "test_S" // plain backgrounds
+	TestC      = "test_C" // described scenes
 )
 
 // part is where one task x subject x scene belongs.
-type part struct{ pretrain, train, test bool }
+type part struct{ pretrain, train, validation, test bool }
 
 func partOf(k *task, subject, sceneIndex int) part {
 	held := subject >= len(k.subjects)-heldSubjects
@@ -19,9 +21,11 @@ func partOf(k *task, subject, sceneIndex int) part {
 	var p part
 	if k.bySubject {
 		p.test = c.held && (subject+sceneIndex)%3 == 0
+		p.validation = c.held && (subject+sceneIndex)%3 == 1
 		p.train = !c.held
 	} else {
 		p.test = c.held && held
+		p.validation = c.held && !held
 		p.train = !c.held && !held
 	}
 	p.pretrain = !p.test
@@ -36,7 +40,8 @@ func combos(split string) [][]Tuple {
 		for j, s := range k.subjects {
 			for c := range scenes {
 				p := partOf(k, j, c)
-				in := map[string]bool{Pretrain: p.pretrain, Train: p.train, TestS: p.test && scenes[c].plain(), TestC: p.test && !scenes[c].plain()}
+				in := map[string]bool{Pretrain: p.pretrain, Train: p.train, Validation: p.validation,
+					TestS: p.test && scenes[c].plain(), TestC: p.test && !scenes[c].plain()}
 				if in[split] {
 					out[i] = append(out[i], Tuple{Task: k.abbr, Subject: s.name, Scene: scenes[c].name})
 				}

@@ -24,6 +24,29 @@ func combosOf(ts []Tuple) map[combo]bool {
 	return out
 }
 
+// TestValidationIsApart: settings are chosen on combinations that are neither trained on nor tested, of every task.
+func TestValidationIsApart(t *testing.T) {
+	apart := map[combo]bool{}
+	for _, split := range []string{Train, TestS, TestC} {
+		for k := range combosOf(Tuples(split, 1, 0)) {
+			apart[k] = true
+		}
+	}
+	trained := map[string]bool{}
+	for k := range combosOf(Tuples(Train, 1, 0)) {
+		trained[k.scene] = true
+	}
+	perTask := map[string]int{}
+	for k := range combosOf(Tuples(Validation, 1, 0)) {
+		require.False(t, apart[k], k)
+		require.False(t, trained[k.scene], k)
+		perTask[k.task]++
+	}
+	for i := range tasks {
+		require.GreaterOrEqual(t, perTask[tasks[i].abbr], 18, tasks[i].abbr)
+	}
+}
+
 func TestSplitsHoldOut(t *testing.T) {
 	pre, train := combosOf(Tuples(Pretrain, 1, 0)), combosOf(Tuples(Train, 1, 0))
 	s, c := combosOf(Tuples(TestS, 1, 0)), combosOf(Tuples(TestC, 1, 0))
@@ -111,7 +134,7 @@ func TestExportReadsBack(t *testing.T) {
 	require.NoError(t, Export(context.Background(), dir, opts))
 	splits, err := dataset.Splits(dir)
 	require.NoError(t, err)
-	require.Equal(t, []string{Pretrain, TestC, TestS, Train}, splits)
+	require.Equal(t, []string{Pretrain, TestC, TestS, Train, Validation}, splits)
 	for split, rows := range map[string]int{Pretrain: 25, Train: 40} {
 		set, err := dataset.Open(dir, split)
 		require.NoError(t, err)
