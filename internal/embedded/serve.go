@@ -217,7 +217,7 @@ func prepareBucket(ctx context.Context, name string, port int, keys credentials)
 	if err := bucket.Create(ctx); err != nil {
 		return err
 	}
-	if _, err := bucket.AbortStale(ctx, time.Now().Add(-staleUpload)); err != nil {
+	if _, err := bucket.AbortStale(ctx, "", time.Now().Add(-staleUpload)); err != nil {
 		slog.Warn("stale uploads stay until the next start", "error", err)
 	}
 	return nil

@@ -102,8 +102,9 @@ type waiting struct {
 	host     string
 	patience *patience
 
-	mu    sync.Mutex
-	asked bool // something was sent and no answer to it has begun
+	mu     sync.Mutex
+	asked  bool     // something was sent and no answer to it has begun
+	silent *silence // why the transport closed it
 }
 
 // Read implements net.Conn.
@@ -124,20 +125,23 @@ func (c *waiting) Write(b []byte) (int, error) {
 
 func (c *waiting) moved(n int, err error, asked bool) error {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	was := c.asked || asked
 	if n > 0 {
 		c.asked = asked
 	}
-	c.mu.Unlock()
+	if err != nil && c.silent != nil { // the other direction noticed first
+		return c.silent
+	}
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
 	limit, _ := c.patience.now()
-	silent := &silence{host: c.host, limit: limit}
+	c.silent = &silence{host: c.host, limit: limit}
 	if was {
-		c.patience.say(silent.waitedFor())
+		c.patience.say(c.silent.waitedFor())
 	}
-	return silent
+	return c.silent
 }
 
 // Close implements net.Conn.
