@@ -73,9 +73,10 @@ type Publisher interface {
 // Keeper looks after the objects of a run.
 type Keeper interface {
 	// Prune removes checkpoints and pair files that nothing needs any more: all of the stage's but the newest KeepLast
-	// and those in Protect. It must only be called after a newer checkpoint is durable.
+	// and those in Protect, and aborts uploads of the run that died. It must only be called after a newer checkpoint is
+	// durable. What cannot be removed is told and no error.
 	Prune(ctx context.Context, p PruneJob) error
-	// Record stores the state of the run as its summary object, and on a final status aborts stale uploads.
+	// Record stores the state of the run as its summary object.
 	Record(ctx context.Context, job run.Job, s run.State) error
 }
 

@@ -2,6 +2,8 @@ package run
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -100,6 +102,17 @@ func (k Keys) Checkpoints(s Stage) string { return k.under("checkpoints/" + stri
 func (k Keys) Pairs(epoch, shard int, kind string) string {
 	return k.under(fmt.Sprintf("pairs/epoch-%05d/%s-%03d", epoch, kind, shard))
 }
+
+// EpochOf is the epoch of a shard's key, and whether the key is one that Pairs makes for a kind.
+func (k Keys) EpochOf(key, kind string) (epoch int, ok bool) {
+	rest, ok := strings.CutPrefix(key, k.AllPairs()+"epoch-")
+	number, name, found := strings.Cut(rest, "/")
+	epoch, err := strconv.Atoi(number)
+	return epoch, ok && found && err == nil && strings.HasPrefix(name, kind+"-")
+}
+
+// AllPairs is the prefix of the shards of all epochs.
+func (k Keys) AllPairs() string { return k.under("pairs/") }
 
 // Metrics is the prefix of the metric event files (JSONL), one file a chunk.
 func (k Keys) Metrics() string { return k.under("metrics/") }

@@ -5,8 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sciflux/sciflux/activities"
@@ -52,8 +52,23 @@ func (w *Worker) Recover(ctx context.Context, job run.Job) (activities.Position,
 // orphanAge is longer than any attempt: parts of that age without a manifest belong to nobody.
 const orphanAge = 24 * time.Hour
 
-// Prune implements activities.Keeper.
+// Prune implements activities.Keeper. What cannot be removed stays, and the run goes on: it is told and tried again next
+// time.
 func (w *Worker) Prune(ctx context.Context, p activities.PruneJob) error {
+	err := errors.Join(w.pruneCheckpoints(ctx, p), w.prunePairs(ctx, p), w.abortStale(ctx, p.Job))
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		w.options.Log.Warn("housekeeping", "stage", p.Stage, "error", err)
+		if w.options.Tell != nil {
+			w.options.Tell(fmt.Sprintf("warning: old objects of %s stay: %v", p.Job.Run, err))
+		}
+	}
+	return nil
+}
+
+func (w *Worker) pruneCheckpoints(ctx context.Context, p activities.PruneJob) error {
 	c := store.Checkpoints{Objects: w.options.Objects, Run: p.Job.Run, Log: w.options.Log}
 	entries, err := c.List(ctx, p.Stage)
 	if err != nil {
@@ -65,34 +80,40 @@ func (w *Worker) Prune(ctx context.Context, p activities.PruneJob) error {
 			keep.Keep = append(keep.Keep, e.Checkpoint)
 		}
 	}
-	if _, err := c.Prune(ctx, p.Stage, keep); err != nil {
-		return err
-	}
-	return w.prunePairs(ctx, p)
+	_, err = c.Prune(ctx, p.Stage, keep)
+	return err
 }
 
 // prunePairs removes the trajectories of epochs that are trained. Scores are small and stay for the report.
 func (w *Worker) prunePairs(ctx context.Context, p activities.PruneJob) error {
-	for epoch := p.Epoch - 1; epoch >= 0; epoch-- {
-		prefix := strings.TrimSuffix(run.Keys(p.Job.Run).Pairs(epoch, 0, ""), "-000")
-		objects, err := w.options.Objects.List(ctx, prefix)
-		if err != nil {
-			return err
-		}
-		removed := 0
-		for _, o := range objects {
-			if strings.Contains(o.Key, "/rollouts-") {
-				if err := w.options.Objects.Delete(ctx, o.Key); err != nil {
-					return err
-				}
-				removed++
+	if p.Epoch == 0 {
+		return nil
+	}
+	keys := run.Keys(p.Job.Run)
+	objects, err := w.options.Objects.List(ctx, keys.AllPairs())
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
+		if epoch, ok := keys.EpochOf(o.Key, "rollouts"); ok && epoch < p.Epoch {
+			if err := w.options.Objects.Delete(ctx, o.Key); err != nil {
+				return err
 			}
-		}
-		if removed == 0 {
-			return nil // earlier ones went before
 		}
 	}
 	return nil
+}
+
+// abortStale gives up what died in the middle of an upload of the run, in stores that keep such things.
+func (w *Worker) abortStale(ctx context.Context, job run.Job) error {
+	uploads, ok := w.options.Objects.(interface {
+		AbortStale(ctx context.Context, prefix string, before time.Time) (int, error)
+	})
+	if !ok {
+		return nil
+	}
+	_, err := uploads.AbortStale(ctx, run.Keys(job.Run).All(), time.Now().Add(-orphanAge))
+	return err
 }
 
 // Record implements activities.Keeper.

@@ -48,6 +48,7 @@ type Options struct {
 	ModelBytes  int64  // bound of models that stay open though no run uses them
 	CodeVersion string
 	Log         *slog.Logger
+	Tell        func(string) // told what people should know and no run fails of; may be nil
 }
 
 // Worker implements activities.Stages.

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/sciflux/sciflux/cmd/sciflux/internal/console"
 	"github.com/sciflux/sciflux/engine/cpu"
@@ -44,7 +43,7 @@ type machine struct {
 	MemoryBytes int64              `json:"memory_bytes"`
 	FreeMemory  int64              `json:"free_memory_bytes"`
 	StateDir    string             `json:"state_dir"`
-	FreeDisk    int64              `json:"free_disk_bytes"`
+	FreeDisk    int64              `json:"free_disk_bytes"`    // -1 when it is not known
 	Services    *embedded.Services `json:"services,omitempty"` // nil when they do not run
 	Ports       string             `json:"ports"`
 	Attributes  string             `json:"search_attributes_command"`
@@ -84,7 +83,7 @@ func (m *machine) warn() {
 	if m.FreeMemory > 0 && m.FreeMemory < fewMemory {
 		m.Warnings = append(m.Warnings, "less than 2 GiB of memory are free")
 	}
-	if m.FreeDisk < fewDisk {
+	if m.FreeDisk >= 0 && m.FreeDisk < fewDisk {
 		m.Warnings = append(m.Warnings, "less than 2 GiB are free on the disk of the state folder")
 	}
 }
@@ -99,12 +98,20 @@ func (m machine) text(w io.Writer) {
 	console.Table(w, []string{"this machine", ""}, [][]string{
 		{"cores", fmt.Sprint(m.Cores)}, {"instruction set", m.ISA}, {"oneDNN", orNone(m.OneDNN)}, {"matrix products", m.GEMM}, {"bf16 by AMX", yesNo(m.AMX)}, {"GPU", orNone(m.GPU)},
 		{"memory", report.Bytes(m.MemoryBytes) + ", " + report.Bytes(m.FreeMemory) + " free"},
-		{"state folder", m.StateDir + ", " + report.Bytes(m.FreeDisk) + " free"}, {"ports", m.Ports},
+		{"state folder", m.StateDir + ", " + room(m.FreeDisk)}, {"ports", m.Ports},
 	})
 	for _, warning := range m.Warnings {
 		fmt.Fprintf(w, "warning: %s\n", warning)
 	}
 	fmt.Fprintf(w, "an external Temporal namespace needs, once:\n  %s\n", m.Attributes)
+}
+
+// room is what is free on a disk, in words.
+func room(free int64) string {
+	if free < 0 {
+		return "free space unknown"
+	}
+	return report.Bytes(free) + " free"
 }
 
 // gpuTime bounds the question for a GPU: a driver in trouble can hang.
@@ -140,16 +147,15 @@ func memory() (total, available int64) {
 	return total, available
 }
 
-// freeDisk is what can still be written in a folder, or in the nearest one above it that exists.
+// freeDisk is what can still be written in a folder, or in the nearest one above it that exists; -1 when it is not known.
 func freeDisk(dir string) int64 {
 	for {
-		var s unix.Statfs_t
-		if err := unix.Statfs(dir, &s); err == nil {
-			return int64(s.Bavail) * int64(s.Bsize)
+		if free, err := embedded.FreeSpace(dir); err == nil {
+			return free
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return 0
+			return -1
 		}
 		dir = parent
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/sciflux/sciflux/cmd/sciflux/internal/console"
-	"github.com/sciflux/sciflux/report"
 	"github.com/sciflux/sciflux/run"
 	"github.com/sciflux/sciflux/workflows"
 )
@@ -150,12 +149,12 @@ const fullBelow = 16 << 20
 
 // tellDisk says that the services cannot write, which they themselves only try again and again, and when they can.
 func (w *watch) tellDisk(free int64) {
-	full := free < fullBelow
+	full := free >= 0 && free < fullBelow
 	if full == w.full {
 		return
 	}
 	w.full = full
-	c := change{Event: "disk", Reason: report.Bytes(free) + " free in " + w.site.dir}
+	c := change{Event: "disk", Reason: room(free) + " in " + w.site.dir}
 	if full {
 		c.Reason += "; the run waits until there is more, and loses nothing"
 	} else {

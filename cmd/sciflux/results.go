@@ -12,8 +12,9 @@ import (
 	"github.com/sciflux/sciflux/store"
 )
 
-// copyResults copies what a run made into its folder: report, published files and metrics, checked against their hashes
-// where the run's state knows them. It returns the paths by what they are.
+// copyResults copies what a run made into its folder: report, published files and metrics. The adapter is checked against
+// its hash. The report tells when and where it was written, so of several processes that finish the same run the last one's
+// counts. It returns the paths by what they are.
 func (s *site) copyResults(ctx context.Context, state run.State) (map[string]string, error) {
 	dir, keys := runDir(s.dir, state.Run), run.Keys(state.Run)
 	files := map[string]string{"config": filepath.Join(dir, "config.yaml")}
@@ -26,7 +27,14 @@ func (s *site) copyResults(ctx context.Context, state run.State) (map[string]str
 		if ref.IsZero() {
 			continue
 		}
-		data, err := store.Read(ctx, s.objects, ref)
+		read := store.Read
+		if name == "report" {
+			read = func(ctx context.Context, o store.Objects, ref run.ObjectRef) ([]byte, error) {
+				data, _, err := store.ReadAll(ctx, o, ref.Key)
+				return data, err
+			}
+		}
+		data, err := read(ctx, s.objects, ref)
 		if err != nil {
 			return files, err
 		}

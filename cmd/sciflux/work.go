@@ -43,7 +43,7 @@ func (s *site) work(version string, sink func(run.Progress)) (*crew, error) {
 		return nil, err
 	}
 	w := worker.New(worker.Options{Objects: s.objects, Backend: be, Dir: filepath.Join(s.dir, "cache"), Models: models.Files,
-		CacheBytes: int64(1e9 * s.cfg.Worker.CacheGB), ModelBytes: int64(1e9 * s.cfg.Worker.ModelsGB), CodeVersion: version, Log: s.log})
+		CacheBytes: int64(1e9 * s.cfg.Worker.CacheGB), ModelBytes: int64(1e9 * s.cfg.Worker.ModelsGB), CodeVersion: version, Log: s.log, Tell: s.tell})
 	acts := activities.New(w, activities.Limits{HangAfter: s.cfg.Worker.HangAfter, StopGrace: s.cfg.Worker.StopGrace})
 	acts.Sink = sink
 	c := &crew{workers: workflows.NewWorkers(s.client, run.QueuesOf(s.cfg), acts, s.cfg.Worker.Concurrency), worker: w, lock: lock}

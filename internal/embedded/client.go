@@ -73,11 +73,11 @@ func prepareDir(dir string) error {
 		return &run.Error{Class: run.ClassConfig, Op: "start services", Subject: dir, Cause: err,
 			Hint: "choose a state folder that can be written"}
 	}
-	free, err := freeSpace(dir)
+	free, err := FreeSpace(dir)
 	if err != nil {
 		return startFailure(dir, err)
 	}
-	if free < minimumSpace {
+	if free >= 0 && free < minimumSpace {
 		return run.Errorf(run.ClassStorage, "start services", dir, "free some space or choose another state folder",
 			"%d MiB left on the disk, %d MiB needed", free>>20, minimumSpace>>20)
 	}

@@ -597,3 +597,23 @@ func TestSidecarMetadata(t *testing.T) {
 		t.Errorf("no metadata beside the objects: %v", err)
 	}
 }
+
+// A folder may have any name: what stands for something in addresses is part of the name here, and nothing lies beside it.
+func TestFolderWithOddName(t *testing.T) {
+	parent := stateDir(t)
+	dir := filepath.Join(parent, "what? is #1 of 100% %41")
+	t.Cleanup(func() { _ = Stop(context.Background(), dir) })
+	s := start(t, testOptions(dir))
+	if _, err := bucketOf(t, s).Put(t.Context(), "runs/a?b#c%d/e f", strings.NewReader("x")); err != nil {
+		t.Error(err)
+	}
+	for _, path := range []string{filepath.Join(dir, "temporal", "temporal.db"), filepath.Join(dir, "s3", "data")} {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+	entries, err := os.ReadDir(parent)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("beside the folder lies %v, %v", entries, err)
+	}
+}

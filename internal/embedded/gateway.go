@@ -17,6 +17,8 @@ import (
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/embedgw"
 	"github.com/versity/versitygw/s3api"
+
+	"github.com/sciflux/sciflux/run"
 )
 
 const (
@@ -30,15 +32,19 @@ type gateway struct {
 	data, sidecar string // folders of objects and, if the file system lacks attributes, of their metadata
 	done          chan error
 	objects       keyLocks
+	sync          func(path string) error // syncPath
 }
 
 // startGateway serves the objects below dir until ctx ends, and returns when it listens.
 func startGateway(ctx context.Context, dir string, port int, c credentials) (*gateway, error) {
-	g := &gateway{data: filepath.Join(dir, "data"), done: make(chan error, 1)}
+	g := &gateway{data: filepath.Join(dir, "data"), done: make(chan error, 1), sync: syncPath}
 	if err := os.MkdirAll(g.data, 0o700); err != nil {
 		return nil, err
 	}
 	metadata, err := g.chooseMetadata(dir)
+	if err == nil {
+		err = g.checkCopied(dir)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +103,36 @@ func (g *gateway) chooseMetadata(dir string) (meta.MetadataStorer, error) {
 		return nil, err
 	}
 	return meta.NewSideCar(g.sidecar)
+}
+
+// checkCopied refuses a folder that was copied without the extended attributes of its objects. A bucket that died while it
+// was made, and holds nothing, is made again.
+func (g *gateway) checkCopied(dir string) error {
+	if g.sidecar != "" {
+		return nil
+	}
+	buckets, err := os.ReadDir(g.data)
+	if err != nil {
+		return err
+	}
+	for _, bucket := range buckets {
+		if !bucket.IsDir() || strings.HasPrefix(bucket.Name(), ".") {
+			continue
+		}
+		path := filepath.Join(g.data, bucket.Name())
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		_, err = (meta.XattrMeta{}).RetrieveAttribute(f, "", "", "acl")
+		f.Close()
+		if !errors.Is(err, meta.ErrNoSuchKey) || os.Remove(path) == nil {
+			continue
+		}
+		return run.Errorf(run.ClassConfig, "start services", dir, "copy it again with `cp -a`, `tar --xattrs` or `rsync -aX`",
+			"the state folder was copied without extended attributes, which hold what S3 knows of its objects")
+	}
+	return nil
 }
 
 // hasAttributes tries whether an extended attribute can be written and read in dir.
@@ -193,6 +229,9 @@ func (k *keyLocks) lock(key string, shared bool) (unlock func()) {
 
 // makeDurable syncs an object before its writer hears of success: the gateway publishes files atomically but
 // does not sync them. Parts of an upload need none, the completed object is synced as a whole.
+//
+// A conditional write that could not be synced is taken back: its sender tries again, and must not be told that the object
+// exists, which it would take for its own success.
 func (g *gateway) makeDurable(c fiber.Ctx) error {
 	// The path before anybody decodes it.
 	name, nameErr := url.PathUnescape(string(c.Request().URI().PathOriginal()))
@@ -208,32 +247,37 @@ func (g *gateway) makeDurable(c fiber.Ctx) error {
 	if err == nil {
 		err = g.syncObject(name)
 	}
-	if err != nil {
-		slog.Error("cannot sync an object", "path", name, "error", err)
-		c.Set(fiber.HeaderContentType, fiber.MIMEApplicationXML)
-		return c.Status(fiber.StatusInternalServerError).SendString(`<?xml version="1.0" encoding="UTF-8"?><Error><Code>InternalError</Code><Message>the object could not be synced to disk</Message></Error>`)
+	if err == nil {
+		return nil
 	}
-	return nil
+	slog.Error("cannot sync an object", "path", name, "error", err)
+	if nameErr == nil && (c.Get(fiber.HeaderIfNoneMatch) != "" || c.Get(fiber.HeaderIfMatch) != "") {
+		if err := os.Remove(filepath.Join(g.data, filepath.Clean("/"+name))); err != nil {
+			slog.Error("cannot take the object back", "path", name, "error", err)
+		}
+	}
+	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationXML)
+	return c.Status(fiber.StatusInternalServerError).SendString(`<?xml version="1.0" encoding="UTF-8"?><Error><Code>InternalError</Code><Message>the object could not be synced to disk</Message></Error>`)
 }
 
 // syncObject syncs an object, its metadata and the folders on the way to it. name is the path of the request.
 func (g *gateway) syncObject(name string) error {
 	name = filepath.Clean("/" + name) // below the root, whatever it was
 	if g.sidecar != "" {
-		if err := syncFilesBelow(filepath.Join(g.sidecar, name, "meta")); err != nil {
+		if err := g.syncFilesBelow(filepath.Join(g.sidecar, name, "meta")); err != nil {
 			return err
 		}
-		if err := syncUpwards(g.sidecar, filepath.Join(name, "meta")); err != nil {
+		if err := g.syncUpwards(g.sidecar, filepath.Join(name, "meta")); err != nil {
 			return err
 		}
 	}
-	return syncUpwards(g.data, name)
+	return g.syncUpwards(g.data, name)
 }
 
 // syncUpwards syncs root/name and every folder above it up to root. What has been deleted meanwhile needs none.
-func syncUpwards(root, name string) error {
+func (g *gateway) syncUpwards(root, name string) error {
 	for {
-		if err := syncPath(filepath.Join(root, name)); err != nil {
+		if err := g.sync(filepath.Join(root, name)); err != nil {
 			return err
 		}
 		if strings.Trim(name, "/") == "" {
@@ -243,7 +287,7 @@ func syncUpwards(root, name string) error {
 	}
 }
 
-func syncFilesBelow(dir string) error {
+func (g *gateway) syncFilesBelow(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -252,7 +296,7 @@ func syncFilesBelow(dir string) error {
 		if entry.IsDir() {
 			continue
 		}
-		if err := syncPath(filepath.Join(dir, entry.Name())); err != nil {
+		if err := g.sync(filepath.Join(dir, entry.Name())); err != nil {
 			return err
 		}
 	}

@@ -22,7 +22,9 @@ func (*lock) write(string) error                            { return errSystem }
 func detached() *syscall.SysProcAttr                        { return nil }
 func signalStay(int) error                                  { return errSystem }
 func signalStop(int, bool) error                            { return errSystem }
-func freeSpace(string) (uint64, error)                      { return 0, errSystem }
+
+// FreeSpace is not known here.
+func FreeSpace(string) (int64, error) { return 0, errSystem }
 
 var (
 	staySignal  os.Signal = os.Interrupt

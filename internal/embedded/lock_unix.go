@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"syscall"
@@ -90,11 +91,20 @@ var (
 	stopSignals           = []os.Signal{syscall.SIGTERM, syscall.SIGINT}
 )
 
-// freeSpace returns the bytes that an ordinary user can still write below dir.
-func freeSpace(dir string) (uint64, error) {
+// FreeSpace returns the bytes that an ordinary user can still write below dir, -1 when the file system does not say.
+func FreeSpace(dir string) (int64, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, fmt.Errorf("free space of %s: %w", dir, err)
 	}
-	return uint64(s.Bavail) * uint64(s.Bsize), nil
+	return available(uint64(s.Blocks), uint64(s.Bavail), int64(s.Bsize)), nil
+}
+
+// available is what blocks of a size hold. A file system of no blocks at all, as some network and memory ones report, says
+// nothing of its room.
+func available(blocks, free uint64, size int64) int64 {
+	if blocks == 0 || size <= 0 {
+		return -1
+	}
+	return int64(min(free, math.MaxInt64/uint64(size))) * size
 }

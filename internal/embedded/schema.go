@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -57,7 +58,10 @@ func currentStamp() (stamp, error) {
 
 // sqlStore is the database in dir as the server is told of it. synchronous=full makes a commit survive a power
 // cut; MaxConns stays unset, which means one connection, the safe number for SQLite.
+//
+// The server makes a URI of the path, in which three characters of it would mean something.
 func sqlStore(path string, settings map[string]string) *config.SQL {
+	path = strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)
 	return &config.SQL{PluginName: "sqlite", DatabaseName: path, ConnectAttributes: settings}
 }
 

@@ -138,13 +138,15 @@ func (d state) credentials() (credentials, error) {
 		c = credentials{AccessKey: "sciflux-" + rand.Text()[:12], SecretKey: rand.Text() + rand.Text()}
 		return c, writeJSON(path, 0o600, c)
 	}
-	if err == nil && (c.AccessKey == "" || c.SecretKey == "") {
-		err = fmt.Errorf("read %s: keys are missing; delete the file to make new ones", path)
+	var cause *fs.PathError
+	switch {
+	case errors.As(err, &cause):
+		return c, err
+	case err != nil || c.AccessKey == "" || c.SecretKey == "":
+		return c, run.Errorf(run.ClassConfig, "read", path, "delete the file: new keys are made, and no object needs the old ones",
+			"it was cut short or changed")
 	}
-	if err == nil {
-		err = os.Chmod(path, 0o600)
-	}
-	return c, err
+	return c, os.Chmod(path, 0o600)
 }
 
 // running is what has been started.
@@ -217,7 +219,7 @@ func prepareBucket(ctx context.Context, name string, port int, keys credentials)
 	if err := bucket.Create(ctx); err != nil {
 		return err
 	}
-	if _, err := bucket.AbortStale(ctx, time.Now().Add(-staleUpload)); err != nil {
+	if _, err := bucket.AbortStale(ctx, "", time.Now().Add(-staleUpload)); err != nil {
 		slog.Warn("stale uploads stay until the next start", "error", err)
 	}
 	return nil

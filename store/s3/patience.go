@@ -102,9 +102,9 @@ type waiting struct {
 	host     string
 	patience *patience
 
-	mu    sync.Mutex
-	asked bool // something was sent and no answer to it has begun
-	found *silence
+	mu     sync.Mutex
+	asked  bool     // something was sent and no answer to it has begun
+	silent *silence // why the transport closed it
 }
 
 // Read implements net.Conn.
@@ -124,25 +124,24 @@ func (c *waiting) Write(b []byte) (int, error) {
 }
 
 func (c *waiting) moved(n int, err error, asked bool) error {
-	limit, _ := c.patience.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	was := c.asked || asked
 	if n > 0 {
 		c.asked = asked
 	}
-	if c.found != nil && errors.Is(err, net.ErrClosed) {
-		return c.found // the client closed it because its other direction had met the silence
+	if err != nil && c.silent != nil { // the other direction noticed first
+		return c.silent
 	}
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	silent := &silence{host: c.host, limit: limit}
-	c.found = silent
+	limit, _ := c.patience.now()
+	c.silent = &silence{host: c.host, limit: limit}
 	if was {
-		c.patience.say(silent.waitedFor())
+		c.patience.say(c.silent.waitedFor())
 	}
-	return silent
+	return c.silent
 }
 
 // Close implements net.Conn.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -279,9 +280,10 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// AbortStale gives up uploads in parts that began before a time: their writers died. It returns how many.
-func (b *Bucket) AbortStale(ctx context.Context, before time.Time) (int, error) {
-	pages := s3.NewListMultipartUploadsPaginator(b.client, &s3.ListMultipartUploadsInput{Bucket: &b.name})
+// AbortStale gives up uploads in parts, of keys that begin with prefix, that began before a time: their writers died. It
+// returns how many.
+func (b *Bucket) AbortStale(ctx context.Context, prefix string, before time.Time) (int, error) {
+	pages := s3.NewListMultipartUploadsPaginator(b.client, &s3.ListMultipartUploadsInput{Bucket: &b.name, Prefix: &prefix})
 	count := 0
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -289,8 +291,8 @@ func (b *Bucket) AbortStale(ctx context.Context, before time.Time) (int, error) 
 			return count, b.failure("list uploads of bucket", b.name, err)
 		}
 		for _, u := range page.Uploads {
-			if u.Initiated != nil && !u.Initiated.Before(before) {
-				continue
+			if u.Initiated != nil && !u.Initiated.Before(before) || !strings.HasPrefix(aws.ToString(u.Key), prefix) {
+				continue // some services list all of the bucket
 			}
 			_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.name, Key: u.Key, UploadId: u.UploadId})
 			if err = b.failure("abort upload", aws.ToString(u.Key), err); err != nil && !errors.Is(err, store.ErrNotExist) {

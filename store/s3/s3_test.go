@@ -252,11 +252,11 @@ func TestAbortStale(t *testing.T) {
 	now := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
 	b, s := open(t, func(_ int, w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
-			io.WriteString(w, `<ListMultipartUploadsResult><Upload><Key>old</Key><UploadId>1</UploadId><Initiated>2026-01-01T00:00:00Z</Initiated></Upload><Upload><Key>young</Key><UploadId>2</UploadId><Initiated>2026-01-02T00:00:00Z</Initiated></Upload></ListMultipartUploadsResult>`)
+			io.WriteString(w, `<ListMultipartUploadsResult><Upload><Key>runs/a/old</Key><UploadId>1</UploadId><Initiated>2026-01-01T00:00:00Z</Initiated></Upload><Upload><Key>runs/b/old</Key><UploadId>3</UploadId><Initiated>2026-01-01T00:00:00Z</Initiated></Upload><Upload><Key>runs/a/young</Key><UploadId>2</UploadId><Initiated>2026-01-02T00:00:00Z</Initiated></Upload></ListMultipartUploadsResult>`)
 		}
 	})
-	n, err := b.AbortStale(t.Context(), now.Add(-time.Hour))
-	if err != nil || n != 1 || len(s.requests) != 2 || s.requests[1].URL.Path != "/b/old" {
+	n, err := b.AbortStale(t.Context(), "runs/a/", now.Add(-time.Hour))
+	if err != nil || n != 1 || len(s.requests) != 2 || s.requests[1].URL.Path != "/b/runs/a/old" {
 		t.Errorf("%d aborted, %v", n, err)
 	}
 }

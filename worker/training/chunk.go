@@ -39,18 +39,29 @@ func finished(ctx context.Context, r *opened.Run, stage run.Stage, step int) (ac
 	return result, err == nil, err
 }
 
-// newest is the newest whole checkpoint between from and to: what a stopped attempt left, or from itself.
+// newest is the newest whole checkpoint up to a step: from itself, what a stopped attempt left behind it, or, when from is
+// damaged, one before it, the zero one if there is none.
 func newest(ctx context.Context, r *opened.Run, stage run.Stage, from run.CheckpointRef, to int) (run.CheckpointRef, error) {
-	inside, err := r.Checkpoints().LatestUpTo(ctx, stage, to)
+	c := r.Checkpoints()
+	inside, err := c.LatestUpTo(ctx, stage, to)
 	switch {
-	case errors.Is(err, store.ErrNotExist):
-		return from, nil
-	case err != nil:
+	case err != nil && !errors.Is(err, store.ErrNotExist):
 		return from, err
-	case inside.Step > from.Step || from.Stage != stage:
+	case from.Stage != stage && err != nil:
+		return from, nil
+	case from.Stage != stage || inside.Step >= from.Step:
 		return inside, nil
 	}
-	return from, nil
+	err = c.Verify(ctx, from) // the list may be late
+	if errors.Is(err, store.ErrNotExist) || errors.Is(err, store.ErrCorrupt) {
+		return inside, nil
+	}
+	return from, err
+}
+
+// behind says whether a chunk has to go on from before what it was to begin with, which is damaged.
+func behind(at, from run.CheckpointRef, stage run.Stage) bool {
+	return from.Stage == stage && at.Step < from.Step
 }
 
 // leaving says whether the work has to stop here.

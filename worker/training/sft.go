@@ -2,6 +2,7 @@ package training
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/sciflux/sciflux/activities"
@@ -21,6 +22,9 @@ func SFT(ctx context.Context, r *opened.Run, c activities.SFTChunk, m activities
 	from, err := newest(ctx, r, c.Stage, c.From, c.To)
 	if err != nil {
 		return activities.ChunkResult{}, err
+	}
+	if behind(from, c.From, c.Stage) {
+		return mend(ctx, r, c, from, m)
 	}
 	t, err := checkpoint.Begin(ctx, r, from, checkpoint.Start{Optim: r.Recipe.Config.SFT.Optim, Setting: watched(r.Recipe.SFTSetting(), m)})
 	if err != nil {
@@ -45,6 +49,32 @@ func SFT(ctx context.Context, r *opened.Run, c activities.SFTChunk, m activities
 		}
 	}
 	return work.end(ctx, checkpoint.Result{})
+}
+
+// mend trains again what a damaged checkpoint held, chunk by chunk from the newest one before it that is whole, and then the
+// chunk that was asked for. Steps depend on their numbers alone, so the bits are those of an unbroken run.
+func mend(ctx context.Context, r *opened.Run, c activities.SFTChunk, back run.CheckpointRef, m activities.Monitor) (activities.ChunkResult, error) {
+	if back.IsZero() && c.Stage == run.StageCompare {
+		var err error
+		if back, err = r.Checkpoints().Latest(ctx, run.StageSFT); err != nil {
+			return activities.ChunkResult{}, err
+		}
+	}
+	note := fmt.Sprintf("the checkpoint of step %d is damaged: going on from step %d", c.From.Step, back.Step)
+	r.Log.Warn(note, "stage", c.Stage)
+	m.Report(run.Progress{Stage: c.Stage, Step: back.Step, Note: note, At: time.Now()})
+	edge := r.Recipe.Config.SFT.ChunkSteps
+	for back.Step < c.From.Step {
+		again := c
+		again.From, again.To, again.Spent = back, min((back.Step/edge+1)*edge, c.From.Step), back.Seconds
+		done, err := SFT(ctx, r, again, m)
+		if err != nil {
+			return done, err
+		}
+		back = done.Checkpoint
+	}
+	c.From = back
+	return SFT(ctx, r, c, m)
 }
 
 // sftStep takes one optimiser step and reports it.
