@@ -179,8 +179,8 @@ func (w *world) judgePartRemoval(key string) {
 // view is how one actor reaches the world.
 type view struct {
 	*world
-	seed  uint64
-	calm  bool // nothing goes wrong
+	seed uint64
+	calm bool // nothing goes wrong
 
 	count sync.Mutex
 	calls map[string]uint64
