@@ -7,7 +7,8 @@ A plan has `preset`, `seeds`, `set` (keys of every run) and `arms`, each {name, 
 whose adapter of the same seed it goes on from, and such a run then trains no stage 1. Lines that are there already are not
 run again. Each lane is one run at a time on one thread; threads do not change a result.
 """
-import argparse, json, os, queue, shutil, subprocess, sys, threading, time
+import argparse, json, os, queue, shutil, subprocess, threading, time
+from concurrent.futures import ThreadPoolExecutor
 
 
 def flags(settings):
@@ -36,12 +37,11 @@ class Study:
         if "start" in arm:
             settings.update({"model.adapter": self.adapter(arm["start"], seed), "sft.steps": 0})
         begin = time.time()
-        base = [self.args.sciflux]
-        out = subprocess.run(base + ["run", self.plan["preset"], "--name", name, "--state-dir", state, *flags(settings)],
+        out = subprocess.run([self.args.sciflux, "run", self.plan["preset"], "--name", name, "--state-dir", state, *flags(settings)],
                              capture_output=True, text=True)
         if out.returncode:
-            raise SystemExit(f"{name}: exit {out.returncode}\n{out.stdout[-2000:]}\n{out.stderr[-2000:]}")
-        shown = json.loads(subprocess.run(base + ["show", name, "--json", "--state-dir", state],
+            raise RuntimeError(f"{name}: exit {out.returncode}\n{out.stdout[-2000:]}\n{out.stderr[-2000:]}")
+        shown = json.loads(subprocess.run([self.args.sciflux, "show", name, "--json", "--state-dir", state],
                                           capture_output=True, text=True, check=True).stdout)
         folder = os.path.join(state, "runs", name)
         shutil.copytree(os.path.join(folder, "export"), self.adapter(arm["name"], seed), dirs_exist_ok=True)
@@ -62,29 +62,31 @@ class Study:
             text.append(f"{split} RI {v['ri']:.3f} IP {100*v['judge_ip']:.1f} EP {100*v['judge_ep']:.1f} out {v['outside']:.2f}")
         print(" | ".join(text), line["seconds"], flush=True)
 
-    def lane(self, lane, jobs):
-        while True:
-            try:
-                arm, seed = jobs.get_nowait()
-            except queue.Empty:
-                return
-            while "start" in arm and (arm["start"], seed) not in self.done:
-                time.sleep(1)
-            if (arm["name"], seed) not in self.done:
-                self.run(arm, seed, lane)
+    def job(self, arm, seed, start, free):
+        """One run, after the run whose adapter it goes on from, on a lane that is free."""
+        if start:
+            start.result()
+        if (arm["name"], seed) in self.done:
+            return
+        lane = free.get()
+        try:
+            self.run(arm, seed, lane)
+        finally:
+            free.put(lane)
 
     def all(self):
-        jobs = queue.Queue()
-        for arm in self.plan["arms"]:
-            for seed in arm.get("seeds", self.plan["seeds"]):
-                jobs.put((arm, seed))
-        lanes = [threading.Thread(target=self.lane, args=(i, jobs)) for i in range(self.args.lanes)]
-        for t in lanes:
-            t.start()
-        for t in lanes:
-            t.join()
-        for i in range(self.args.lanes):
-            subprocess.run([self.args.sciflux, "down", "--state-dir", os.path.join(self.args.work, f"lane-{i}")], capture_output=True)
+        free, jobs = queue.SimpleQueue(), {}
+        for lane in range(self.args.lanes):
+            free.put(lane)
+        with ThreadPoolExecutor(self.args.lanes) as pool:
+            for arm in self.plan["arms"]:
+                for seed in arm.get("seeds", self.plan["seeds"]):
+                    start = jobs[arm["start"], seed] if "start" in arm else None
+                    jobs[arm["name"], seed] = pool.submit(self.job, arm, seed, start, free)
+        for lane in range(self.args.lanes):
+            subprocess.run([self.args.sciflux, "down", "--state-dir", os.path.join(self.args.work, f"lane-{lane}")], capture_output=True)
+        for job in jobs.values():
+            job.result()
 
 
 if __name__ == "__main__":
