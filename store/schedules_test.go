@@ -66,14 +66,11 @@ func (v *view) attempt() {
 		if err != nil && !errors.Is(err, store.ErrNotExist) {
 			continue
 		}
-		for step := at.Step + 1; step <= simSteps && err != nil && errors.Is(err, store.ErrNotExist) || err == nil && step <= simSteps; step++ {
-			at, err = c.Save(ctx, store.Manifest{Stage: run.StageSFT, Step: step, ConfigHash: "h"}, simParts(step))
-			if err == nil {
-				v.reported(at, step)
-			}
-			if err != nil {
+		for step := at.Step + 1; step <= simSteps; step++ {
+			if at, err = c.Save(ctx, store.Manifest{Stage: run.StageSFT, Step: step, ConfigHash: "h"}, simParts(step)); err != nil {
 				break
 			}
+			v.reported(at, step)
 		}
 		if err == nil || v.dead {
 			return

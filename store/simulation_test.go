@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"math/rand/v2"
 	"path"
@@ -27,6 +28,11 @@ type version struct {
 	data []byte
 	tag  string
 	at   time.Time
+}
+
+// listed is the object as answers describe it.
+func (v version) listed(key string) store.Object {
+	return store.Object{Key: key, Size: int64(len(v.data)), ETag: v.tag, Modified: v.at}
 }
 
 // listing is the state of the keys at a time, for lists that are stale.
@@ -198,17 +204,9 @@ func (v *view) dice(op, key string) *rand.Rand {
 	v.count.Lock()
 	defer v.count.Unlock()
 	v.calls[op+key]++
-	h := uint64(14695981039346656037) // FNV-1a
-	for i := range len(op) + len(key) {
-		c := byte(0)
-		if i < len(op) {
-			c = op[i]
-		} else {
-			c = key[i-len(op)]
-		}
-		h = (h ^ uint64(c)) * 1099511628211
-	}
-	return rand.New(rand.NewPCG(v.seed, h+v.calls[op+key]<<1))
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, op+key)
+	return rand.New(rand.NewPCG(v.seed, h.Sum64()+v.calls[op+key]<<1))
 }
 
 func unavailable(op, key string) error {
@@ -293,32 +291,31 @@ func (v *view) PutIfMatch(ctx context.Context, key string, body io.Reader, etag 
 }
 
 func (v *view) Head(ctx context.Context, key string) (out store.Object, err error) {
-	err = v.request(ctx, "head", key, func() error {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		o, ok := v.objects[key]
-		if !ok {
-			return store.Fail("look up", key, store.ErrNotExist, nil)
-		}
-		out = store.Object{Key: key, Size: int64(len(o.data)), ETag: o.tag, Modified: o.at}
-		return nil
-	})
+	_, out, err = v.read(ctx, "head", key)
 	return out, err
 }
 
-func (v *view) Get(ctx context.Context, key string) (r io.ReadCloser, out store.Object, err error) {
-	err = v.request(ctx, "get", key, func() error {
+func (v *view) Get(ctx context.Context, key string) (io.ReadCloser, store.Object, error) {
+	data, out, err := v.read(ctx, "get", key)
+	if err != nil {
+		return nil, out, err
+	}
+	return io.NopCloser(bytes.NewReader(data)), out, nil
+}
+
+// read is a request for an object, of which a head leaves the data.
+func (v *view) read(ctx context.Context, op, key string) (data []byte, out store.Object, err error) {
+	err = v.request(ctx, op, key, func() error {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		o, ok := v.objects[key]
 		if !ok {
-			return store.Fail("read", key, store.ErrNotExist, nil)
+			return store.Fail(op, key, store.ErrNotExist, nil)
 		}
-		out = store.Object{Key: key, Size: int64(len(o.data)), ETag: o.tag, Modified: o.at}
-		r = io.NopCloser(bytes.NewReader(o.data))
+		data, out = o.data, o.listed(key)
 		return nil
 	})
-	return r, out, err
+	return data, out, err
 }
 
 func (v *view) GetRange(context.Context, string, int64, int64) (io.ReadCloser, error) {
@@ -342,7 +339,7 @@ func (v *view) List(ctx context.Context, prefix string) (out []store.Object, err
 		}
 		for key, o := range objects {
 			if strings.HasPrefix(key, prefix) {
-				out = append(out, store.Object{Key: key, Size: int64(len(o.data)), ETag: o.tag, Modified: o.at})
+				out = append(out, o.listed(key))
 			}
 		}
 		slices.SortFunc(out, func(a, b store.Object) int { return strings.Compare(a.Key, b.Key) })

@@ -191,10 +191,7 @@ func TestOperandsBelongToTheBackend(t *testing.T) {
 	m := tiny(t)
 	run := func(be engine.Backend) (weights, mean, path []float32) {
 		policy := moved(t, m, 3)
-		l, err := NewLearner(be, m, policy, plain, setting, flux.SessionOptions{Memory: graph.Full, Latents: true}) // no use to a learner
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := unclosed(t, be, m, policy, plain, flux.SessionOptions{Memory: graph.Full, Latents: true}) // no use to a learner
 		average := NewAverage(be, l.Adapter, 0.5)
 		sft(t, l, example(4, 2))
 		average.Add(l.Adapter)

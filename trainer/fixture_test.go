@@ -119,11 +119,18 @@ func move(a *lora.Adapter, seed uint64) *lora.Adapter {
 
 func learner(t testing.TB, be engine.Backend, m *flux.Model, a *lora.Adapter, o OptimizerConfig) *Learner {
 	t.Helper()
-	l, err := NewLearner(be, m, a, o, setting, flux.SessionOptions{})
+	l := unclosed(t, be, m, a, o, flux.SessionOptions{})
+	t.Cleanup(l.Close)
+	return l
+}
+
+// unclosed is a learner that the test closes itself.
+func unclosed(t testing.TB, be engine.Backend, m *flux.Model, a *lora.Adapter, o OptimizerConfig, s flux.SessionOptions) *Learner {
+	t.Helper()
+	l, err := NewLearner(be, m, a, o, setting, s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(l.Close)
 	return l
 }
 

@@ -127,10 +127,7 @@ func TestRolloutStopsWhenCancelled(t *testing.T) {
 func TestTrainingGivesItsMemoryBack(t *testing.T) {
 	m, be := tiny(t), fast(t, 1)
 	round := func() int64 {
-		l, err := NewLearner(be, m, moved(t, m, 3), plain, setting, flux.SessionOptions{Memory: graph.Full})
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := unclosed(t, be, m, moved(t, m, 3), plain, flux.SessionOptions{Memory: graph.Full})
 		sft(t, l, example(1, 2))
 		dpo(t, l, nil, loss, pair(rollout(t, be, m, nil, plan(flow.Corrected), 36, 2), 36))
 		l.Close()

@@ -201,10 +201,7 @@ func TestClosingBringsTheNumbersBack(t *testing.T) {
 	m, be := tiny(t), fast(t, 1)
 	a := moved(t, m, 3)
 	home, before := a.Weights, slices.Clone(a.Weights.Floats())
-	l, err := NewLearner(be, m, a, plain, setting, flux.SessionOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := unclosed(t, be, m, a, plain, flux.SessionOptions{})
 	sft(t, l, example(4, 2))
 	trained := save(l).weights
 	if a.Weights == home || !slices.Equal(home.Floats(), before) || slices.Equal(trained, before) {
@@ -222,10 +219,7 @@ func TestThreadsAndMemoryKeepTheBits(t *testing.T) {
 	var want []float32
 	for _, threads := range []int{1, 2, 5} {
 		for _, memory := range []graph.Memory{graph.None, graph.Selective, graph.Full} {
-			l, err := NewLearner(fast(t, threads), m, moved(t, m, 3), plain, setting, flux.SessionOptions{Memory: memory})
-			if err != nil {
-				t.Fatal(err)
-			}
+			l := unclosed(t, fast(t, threads), m, moved(t, m, 3), plain, flux.SessionOptions{Memory: memory})
 			sft(t, l, example(1, 3), example(2, 1))
 			got := save(l).weights
 			l.Close()

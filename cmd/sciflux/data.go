@@ -64,7 +64,7 @@ func (a *app) runDataWorld(ctx context.Context, out string, o world.ExportOption
 	return a.print.Value(exported{out, rows}, func(w io.Writer) {
 		for _, split := range []string{world.Pretrain, world.Train, world.Validation, world.TestS, world.TestC} {
 			if rows[split] > 0 {
-				fmt.Fprintf(w, "%-9s %d rows\n", split, rows[split])
+				fmt.Fprintf(w, "%-10s %d rows\n", split, rows[split])
 			}
 		}
 		fmt.Fprintf(w, "in %s\n", out)

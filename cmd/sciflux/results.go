@@ -23,23 +23,22 @@ func (s *site) copyResults(ctx context.Context, state run.State) (map[string]str
 			return files, err
 		}
 	}
-	for name, ref := range map[string]run.ObjectRef{"report": state.Report, "adapter": state.Adapter} {
-		if ref.IsZero() {
-			continue
+	local := func(ref run.ObjectRef) string {
+		return filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(ref.Key, "runs/"+state.Run+"/")))
+	}
+	if !state.Report.IsZero() {
+		files["report"] = local(state.Report)
+		if _, err := os.Stat(files["report"]); err != nil {
+			return files, err
 		}
-		read := store.Read
-		if name == "report" {
-			read = func(ctx context.Context, o store.Objects, ref run.ObjectRef) ([]byte, error) {
-				data, _, err := store.ReadAll(ctx, o, ref.Key)
-				return data, err
-			}
-		}
-		data, err := read(ctx, s.objects, ref)
+	}
+	if !state.Adapter.IsZero() {
+		data, err := store.Read(ctx, s.objects, state.Adapter)
 		if err != nil {
 			return files, err
 		}
-		path := filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(ref.Key, "runs/"+state.Run+"/")))
-		if files[name], err = path, replace(path, data); err != nil {
+		files["adapter"] = local(state.Adapter)
+		if err := replace(files["adapter"], data); err != nil {
 			return files, err
 		}
 	}

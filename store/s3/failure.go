@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -95,8 +97,8 @@ var kindOfStatus = map[int]error{
 	http.StatusMethodNotAllowed:             store.ErrUnsupported,
 }
 
-// failure sorts an error of the service; nil stays nil.
-func failure(op, key string, err error) error {
+// failure sorts an error of the service; nil stays nil. Keys that have run out are read again before the next request.
+func (b *Bucket) failure(op, key string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -109,6 +111,8 @@ func failure(op, key string, err error) error {
 		kind = store.ErrUnavailable
 	}
 	switch kind {
+	case store.ErrExpired:
+		b.keys.Invalidate()
 	case store.ErrNotExist, store.ErrPrecondition, store.ErrRange:
 		return store.Fail(op, key, kind, nil)
 	case store.ErrRegion:
@@ -119,22 +123,14 @@ func failure(op, key string, err error) error {
 	return store.Fail(op, key, kind, plain(err))
 }
 
-// failure sorts an error of the service. Keys that have run out are read again before the next request.
-func (b *Bucket) failure(op, key string, err error) error {
-	err = failure(op, key, err)
-	if errors.Is(err, store.ErrExpired) {
-		b.keys.Invalidate()
-	}
-	return err
-}
-
 // unnamed asks once more, with a request whose answer has a body, when the answer to a HEAD had none that says what is wrong.
 func (b *Bucket) unnamed(ctx context.Context, op, key string, err error) error {
 	status, _ := responseOf(err)
 	if status != http.StatusBadRequest && status != http.StatusForbidden {
 		return b.failure(op, key, err)
 	}
-	if _, why := b.firstPage(ctx); why != nil {
+	one := &s3.ListObjectsV2Input{Bucket: &b.name, MaxKeys: aws.Int32(1)}
+	if _, why := b.client.ListObjectsV2(ctx, one); why != nil {
 		err = why
 	}
 	return b.failure(op, key, err)

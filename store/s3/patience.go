@@ -40,7 +40,7 @@ func newPatience(limit time.Duration, tell func(string)) *patience {
 	return &patience{tell: tell, limit: limit, conns: map[*waiting]struct{}{}, told: map[string]time.Time{}}
 }
 
-// leave makes the patience that of a process which wants to end, also for what is waited for now.
+// leave makes the patience that of a process which wants to end, also for requests under way.
 func (p *patience) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,7 +57,8 @@ func (p *patience) now() (limit time.Duration, leaving bool) {
 }
 
 // say tells people what is waited for.
-func (p *patience) say(text string) {
+func (p *patience) say(trouble any) {
+	text := fmt.Sprintf("store: %v, trying again", trouble)
 	p.mu.Lock()
 	last, known := p.told[text]
 	fresh := !known || time.Since(last) >= tellEvery
@@ -139,7 +140,7 @@ func (c *waiting) moved(n int, err error, asked bool) error {
 	limit, _ := c.patience.now()
 	c.silent = &silence{host: c.host, limit: limit}
 	if was {
-		c.patience.say(c.silent.waitedFor())
+		c.patience.say(c.silent)
 	}
 	return c.silent
 }
@@ -160,8 +161,6 @@ type silence struct {
 
 // Error implements error.
 func (s *silence) Error() string { return fmt.Sprintf("no answer from %s for %v", s.host, s.limit) }
-
-func (s *silence) waitedFor() string { return "store: " + s.Error() + ", trying again" }
 
 // Timeout implements net.Error.
 func (s *silence) Timeout() bool { return true }
@@ -186,7 +185,7 @@ func (r *retryer) IsErrorRetryable(err error) bool {
 func (r *retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
 	var silent *silence
 	if !errors.As(err, &silent) { // that has been told by the connection
-		r.patience.say(fmt.Sprintf("store: %s: %v, trying again", r.host, plain(err)))
+		r.patience.say(fmt.Errorf("%s: %w", r.host, plain(err)))
 	}
 	return r.RetryerV2.RetryDelay(attempt, err)
 }

@@ -17,7 +17,6 @@ const probes = "sciflux-probe/"
 // whether objects may be deleted, which is worth a warning and no more.
 func (b *Bucket) Probe(ctx context.Context) (warning string, err error) {
 	key := probes + strings.ToLower(rand.Text())
-	write := func(condition func() (store.Object, error)) error { _, err := condition(); return err }
 	first, err := b.PutIfAbsent(ctx, key, strings.NewReader("first"))
 	if err != nil && !errors.Is(err, store.ErrPrecondition) { // refused: an answer was lost, and the write repeated
 		return "", unconditional(b.name, "If-None-Match", err)
@@ -36,7 +35,7 @@ func (b *Bucket) Probe(ctx context.Context) (warning string, err error) {
 			return b.PutIfMatch(ctx, key, strings.NewReader("third"), `"00000000000000000000000000000000"`)
 		}},
 	} {
-		switch err := write(c.again); {
+		switch _, err := c.again(); {
 		case err == nil:
 			return "", store.Fail("probe bucket", b.name, store.ErrUnsupported, fmt.Errorf("it ignores %s: two workers would overwrite each other", c.header))
 		case !errors.Is(err, store.ErrPrecondition):

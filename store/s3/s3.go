@@ -109,11 +109,6 @@ func (b *Bucket) Check(ctx context.Context) error {
 	return nil
 }
 
-// firstPage lists one object.
-func (b *Bucket) firstPage(ctx context.Context) (*s3.ListObjectsV2Output, error) {
-	return b.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &b.name, MaxKeys: aws.Int32(1)})
-}
-
 // Create makes the bucket unless it is there.
 func (b *Bucket) Create(ctx context.Context) error {
 	_, err := b.client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &b.name})

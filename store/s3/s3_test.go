@@ -41,11 +41,7 @@ func open(t *testing.T, answer func(n int, w http.ResponseWriter, r *http.Reques
 	s := &service{answer: answer}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
-	b, err := Open(t.Context(), Options{Endpoint: server.URL, Bucket: "b", Keys: Keys{Access: "a", Secret: "s"}.Static(), PathStyle: true, Attempts: 3, PartSize: 5 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b, s
+	return at(t, server.URL, func(o *Options) { o.Attempts, o.Patience = 3, 0 }), s
 }
 
 func refuse(status int, code string) func(int, http.ResponseWriter, *http.Request) {
